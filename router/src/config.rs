@@ -1,0 +1,164 @@
+//! Configuration: [`Config`] is what the program means; the file as typed is `config::file`.
+//! Every value has a unit and a default, documented in `oskol.toml`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use schema::TableRule;
+use topology::ShardId;
+
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub cluster: ClusterConfig,
+    pub listen: ListenConfig,
+    pub client_auth: ClientAuth,
+    pub client_tls: ClientTls,
+    pub pool: PoolConfig,
+    pub limits: Limits,
+    pub admin: AdminConfig,
+    pub log: LogConfig,
+    pub tables: Vec<TableRule>,
+}
+
+/// A password or key: never printed.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct ClusterConfig {
+    /// Name of the cluster; part of every global transaction id. [a-z0-9_]{1,16}
+    pub name: String,
+    /// Role with superuser rights on every shard: catalog, recovery, cancel, role look-ups.
+    pub user: String,
+    pub password: Option<Secret>,
+    pub shards: Vec<ShardConfig>,
+    pub home: ShardId,
+    pub tls: ShardTls,
+    pub connect_timeout: Duration,
+}
+
+#[derive(Debug, Clone)]
+pub struct ShardConfig {
+    pub id: ShardId,
+    /// Host name, address, or a directory (starts with `/`) that holds the Unix socket.
+    pub host: String,
+    pub port: u16,
+    pub weight: f64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SslMode {
+    #[default]
+    Disable,
+    Prefer,
+    Require,
+    VerifyCa,
+    VerifyFull,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct ShardTls {
+    pub mode: SslMode,
+    pub root_certificate: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone)]
+pub struct ListenConfig {
+    pub addresses: Vec<SocketAddr>,
+    /// Directory for a Unix socket `.s.PGSQL.<port>`; none by default.
+    pub unix_socket_directory: Option<PathBuf>,
+    /// Worker threads, each with its own current-thread runtime.
+    pub workers: usize,
+    pub max_clients: usize,
+    /// From accept to the end of authentication.
+    pub handshake_timeout: Duration,
+    /// Bytes of one client message; larger is a protocol error.
+    pub max_message_bytes: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientAuth {
+    ScramSha256,
+    Trust,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct ClientTls {
+    pub mode: ClientTlsMode,
+    pub certificate: Option<PathBuf>,
+    pub key: Option<PathBuf>,
+    /// With it, clients must present a certificate signed by this authority.
+    pub client_authority: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ClientTlsMode {
+    #[default]
+    Disable,
+    Allow,
+    Require,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PoolMode {
+    Transaction,
+    Session,
+}
+
+#[derive(Debug, Clone)]
+pub struct PoolConfig {
+    pub mode: PoolMode,
+    /// Server connections per shard, for all databases and users together.
+    pub size: usize,
+    /// Clients that may wait for a server connection of one shard.
+    pub queue: usize,
+    pub checkout_timeout: Duration,
+    pub idle_timeout: Duration,
+    pub lifetime: Duration,
+    /// Prepared statements kept on one server connection.
+    pub prepared_statements: usize,
+}
+
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Longest run of one statement; zero: none.
+    pub statement_timeout: Duration,
+    /// Longest stay of a client in an open transaction without a statement; zero: none.
+    pub idle_in_transaction_timeout: Duration,
+    /// Longest stay of a client without a transaction; zero: none.
+    pub idle_client_timeout: Duration,
+    /// Bytes of rows the router may hold for one merge.
+    pub merge_bytes: usize,
+    /// Plans cached per worker.
+    pub plan_cache: usize,
+    /// Prepared statements of one client.
+    pub client_prepared_statements: usize,
+    /// Wait for the other routers to learn of a catalog change.
+    pub catalog_timeout: Duration,
+    /// Ids taken from a sequence at once.
+    pub id_block: u32,
+}
+
+#[derive(Debug, Clone)]
+pub struct AdminConfig {
+    /// `/metrics` and `/health`; none: not served.
+    pub address: Option<SocketAddr>,
+    /// Roles that may connect to the admin database `oskol`; the cluster user always may.
+    pub users: Vec<String>,
+}
+
+#[derive(Debug, Clone)]
+pub struct LogConfig {
+    /// tracing-subscriber filter.
+    pub level: String,
+    pub json: bool,
+    /// Statements that run longer are logged (text cut, literals and parameters left out).
+    pub slow_statement: Duration,
+}

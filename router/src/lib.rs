@@ -1,0 +1,9 @@
+//! The router: one PostgreSQL address in front of N shards. See ARCHITECTURE.md for the order in
+//! which a query flows through these modules.
+
+pub mod config;
+pub mod error;
+pub mod merge;
+pub mod parse;
+pub mod plan;
+pub mod route;

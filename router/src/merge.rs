@@ -1,0 +1,70 @@
+//! Exact merging of rows that several shards return. Pure: takes and gives DataRow bodies.
+
+/// How the shards' results become one.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Merge {
+    /// One shard's rows after another's, then LIMIT/OFFSET.
+    Concatenate { limit: Option<RowCount>, offset: Option<RowCount> },
+    /// Each shard's rows are sorted by `keys`; merge-sort them.
+    Sort { keys: Vec<SortKey>, limit: Option<RowCount>, offset: Option<RowCount>, hidden: usize },
+    /// Each shard returns at most one row per group; fold rows that are equal in `group` columns
+    /// (empty: one row in all). Groups are compared by their bytes, so only types with one byte form.
+    Aggregate {
+        columns: Vec<Fold>,
+        sort: Vec<SortKey>,
+        limit: Option<RowCount>,
+        offset: Option<RowCount>,
+    },
+    /// No rows: command tags' counts are added (UPDATE, DELETE without RETURNING).
+    CountOnly,
+}
+
+/// LIMIT or OFFSET as a constant or a parameter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RowCount {
+    Constant(u64),
+    /// `$n`, 1-based.
+    Parameter(u16),
+}
+
+/// One ORDER BY column whose order the router knows exactly.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SortKey {
+    /// Output column, 0-based.
+    pub column: usize,
+    pub order: SortOrder,
+    pub descending: bool,
+    pub nulls_first: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SortOrder {
+    /// int2, int4, int8, oid
+    Integer,
+    /// text, varchar under C or POSIX collation, bytea is not (its text form is hex)
+    Bytes,
+    Uuid,
+    Boolean,
+    /// date, timestamp, timestamptz: exact only when the shards send them in binary or in ISO
+    /// DateStyle with years 0001..9999; otherwise an error is raised.
+    Date,
+    Timestamp,
+    TimestampTz,
+}
+
+/// What to do with one output column while folding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fold {
+    /// A GROUP BY column of a type with one byte form.
+    Group,
+    /// count(...): int8 sum, never NULL.
+    Count,
+    /// sum(int2|int4) -> int8.
+    SumInt8,
+    /// sum(int8) -> numeric without fraction; exact big-integer addition.
+    SumNumericInteger,
+    Min(SortOrder),
+    Max(SortOrder),
+    BoolAnd,
+    BoolOr,
+}

@@ -1,0 +1,133 @@
+//! One database's catalog as of one epoch. Immutable; shared by `Arc` between workers.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::rules::Placement;
+
+/// Everything a plan may depend on, but for values and topology.
+#[derive(Debug, Default, Clone)]
+pub struct Snapshot {
+    /// Grows by one at each change of the catalog (DDL, table rules). Plans are cached per epoch.
+    pub epoch: u64,
+    /// By schema, then by relation name.
+    pub relations: HashMap<String, HashMap<String, Arc<Relation>>>,
+    /// Functions made by users (not `pg_catalog`), by name (all overloads, any schema).
+    pub functions: HashMap<String, Vec<Function>>,
+    /// Names of aggregates and window functions made by users.
+    pub user_aggregates: HashMap<String, ()>,
+    /// Types made by users (oid >= 16384) on the home shard: (schema, name) -> oid.
+    pub types: HashMap<(String, String), u32>,
+}
+
+impl Snapshot {
+    /// Finds a relation as PostgreSQL would: by `schema` if given, else along `search_path`
+    /// (whose entries are already expanded, without `pg_catalog` and temporary schemas).
+    pub fn relation(
+        &self,
+        schema: Option<&str>,
+        name: &str,
+        search_path: &[String],
+    ) -> Option<&Arc<Relation>> {
+        match schema {
+            Some(schema) => self.relations.get(schema)?.get(name),
+            None => search_path
+                .iter()
+                .find_map(|schema| self.relations.get(schema)?.get(name)),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RelationKind {
+    Table,
+    Partitioned,
+    View,
+    MaterializedView,
+    Sequence,
+    Foreign,
+    Index,
+    CompositeType,
+}
+
+#[derive(Debug, Clone)]
+pub struct Relation {
+    /// Oid on the home shard.
+    pub oid: u32,
+    pub schema: String,
+    pub name: String,
+    pub kind: RelationKind,
+    pub placement: Placement,
+    /// In attnum order, dropped columns left out.
+    pub columns: Vec<Column>,
+    /// Unique and primary keys and unique indexes.
+    pub unique_keys: Vec<UniqueKey>,
+    pub foreign_keys: Vec<ForeignKey>,
+    /// For a view: the relations it reads, transitively, as (schema, name).
+    pub reads: Vec<(String, String)>,
+    /// For a sequence: (schema, table, column index) when owned by a sharded or reference table's
+    /// column, so that its ids come from the router.
+    pub owned_by: Option<(String, String, usize)>,
+    /// For a partition or an inheritance child: its direct parent.
+    pub parent: Option<(String, String)>,
+    pub has_user_triggers: bool,
+    pub has_row_security: bool,
+    pub accept_unenforced: bool,
+}
+
+#[derive(Debug, Clone)]
+pub struct Column {
+    pub name: String,
+    pub type_oid: u32,
+    /// -1 when the type has none.
+    pub type_modifier: i32,
+    pub not_null: bool,
+    /// The collation sorts by bytes (C, POSIX), or the type has none.
+    pub collation_is_bytewise: bool,
+    pub default: DefaultValue,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DefaultValue {
+    None,
+    /// Any other default expression, as PostgreSQL prints it. `volatile` if it calls a function
+    /// that is not immutable (`now()`, `random()`, `gen_random_uuid()`).
+    Expression { text: String, volatile: bool },
+    /// `nextval('sequence')`: serial.
+    Sequence { schema: String, name: String },
+    /// `GENERATED ALWAYS | BY DEFAULT AS IDENTITY`.
+    Identity { always: bool, schema: String, name: String },
+    /// `GENERATED ALWAYS AS (...) STORED`.
+    Generated,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UniqueKey {
+    pub name: String,
+    pub primary: bool,
+    /// Indexes into `columns`; empty when the index is over expressions.
+    pub columns: Vec<usize>,
+    pub partial: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForeignKey {
+    pub name: String,
+    pub columns: Vec<usize>,
+    pub referenced: (String, String),
+    pub referenced_columns: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Function {
+    pub schema: String,
+    pub name: String,
+    /// 'i', 's' or 'v', as in pg_proc.provolatile.
+    pub volatility: char,
+    /// 'f' function, 'p' procedure, 'a' aggregate, 'w' window, as in pg_proc.prokind.
+    pub kind: char,
+    /// Names of sharded tables that the body mentions as words.
+    pub mentions_sharded: Vec<String>,
+    /// The body mentions any local table as a word.
+    pub mentions_local: bool,
+}

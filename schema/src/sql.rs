@@ -1,0 +1,1 @@
+//! The SQL text of schema `oskol`, as files under `schema/sql/`.

@@ -1,0 +1,2 @@
+//! PostgreSQL v3 messages, no I/O.
+pub mod frontend;
