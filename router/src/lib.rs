@@ -7,3 +7,4 @@ pub mod merge;
 pub mod parse;
 pub mod plan;
 pub mod route;
+pub mod stream;
