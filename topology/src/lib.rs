@@ -1,4 +1,14 @@
 //! Key -> bucket -> shard. Pure: no I/O, no clock, none of ours imported.
+//!
+//! Owns: PostgreSQL's hashes of the key types ([`hash`]), the shard map ([`ShardMap`]) and how a new
+//! placement is chosen ([`place`]). Must never know: tables, connections, the catalog.
+
+pub mod hash;
+mod map;
+mod placement;
+
+pub use map::{MapError, ShardMap};
+pub use placement::{WeightedShard, place};
 
 /// Number of buckets of a cluster; fixed for its life.
 pub const BUCKETS: u16 = 4096;
@@ -21,44 +31,27 @@ pub enum Key<'a> {
     Uuid([u8; 16]),
 }
 
+impl Key<'_> {
+    /// PostgreSQL's extended hash of this value with seed 0.
+    #[inline]
+    #[must_use]
+    pub fn hash(self) -> u64 {
+        match self {
+            Key::Int(value) => hash::integer(value),
+            Key::Text(value) => hash::bytes(value),
+            Key::Uuid(value) => hash::bytes(&value),
+        }
+    }
+}
+
 impl std::fmt::Display for ShardId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}", self.0)
     }
 }
 
-/// Bucket -> shard, with an epoch that grows by one at each change.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ShardMap {
-    epoch: u64,
-    /// BUCKETS entries.
-    shards_by_bucket: Vec<ShardId>,
-    /// Ascending, without repeats; the first is not necessarily the home shard.
-    shards: Vec<ShardId>,
-    home: ShardId,
-}
-
-impl ShardMap {
-    /// The bucket of `key`: `hash(key, seed 0) & 4095`, with PostgreSQL's extended hash of its type.
-    pub fn bucket(_key: Key<'_>) -> BucketId {
-        BucketId(0)
-    }
-
-    /// The shard that owns `bucket`.
-    pub fn shard(&self, bucket: BucketId) -> ShardId {
-        self.shards_by_bucket[usize::from(bucket.0)]
-    }
-
-    pub fn epoch(&self) -> u64 {
-        self.epoch
-    }
-
-    pub fn home(&self) -> ShardId {
-        self.home
-    }
-
-    /// All shards, ascending.
-    pub fn shards(&self) -> &[ShardId] {
-        &self.shards
+impl std::fmt::Display for BucketId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)
     }
 }
