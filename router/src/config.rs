@@ -1,12 +1,21 @@
-//! Configuration: [`Config`] is what the program means; the file as typed is `config::file`.
+//! Configuration: [`Config`] is what the program means; the file as typed is [`file::ConfigFile`].
 //! Every value has a unit and a default, documented in `oskol.toml`.
+//!
+//! Takes a file and the environment, once, at the start. Nothing below `main` reads either again.
+
+pub mod error;
+pub mod file;
+mod meaning;
+pub mod units;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use schema::TableRule;
 use topology::ShardId;
+
+pub use error::{ConfigError, Problem};
 
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -19,6 +28,55 @@ pub struct Config {
     pub admin: AdminConfig,
     pub log: LogConfig,
     pub tables: Vec<TableRule>,
+}
+
+impl Config {
+    /// Reads the file at `path`, if any, then the environment over it (`OSKOL_POOL__SIZE=30`), and
+    /// fills in the defaults. The error tells every value that cannot be used.
+    ///
+    /// A configuration without shards is accepted, for a cluster whose shards this program runs
+    /// itself; see [`Config::require_shards`].
+    pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
+        Self::load_from(
+            path,
+            std::env::vars_os().filter_map(|(name, value)| {
+                Some((name.into_string().ok()?, value.into_string().ok()?))
+            }),
+        )
+    }
+
+    /// As [`Config::load`], with an environment of the caller's.
+    pub fn load_from(
+        path: Option<&Path>,
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let file = file::read(path, environment)?;
+        let place = path.map_or(file::ENVIRONMENT.to_owned(), |path| {
+            path.display().to_string()
+        });
+        meaning::meaning(&file, &place)
+    }
+
+    /// For a router whose shards run elsewhere: fails when none is named.
+    pub fn require_shards(&self) -> Result<(), ConfigError> {
+        if !self.cluster.shards.is_empty() {
+            return Ok(());
+        }
+        Err(ConfigError::one(Problem {
+            place: "configuration".into(),
+            key: "cluster.shards".into(),
+            wrong: "names no shard".into(),
+            allowed: "at least one [[cluster.shards]] with id, host and port".into(),
+        }))
+    }
+}
+
+impl Default for Config {
+    /// Every value as `oskol.toml` documents it, without shards and tables.
+    fn default() -> Self {
+        meaning::meaning(&file::ConfigFile::default(), "defaults")
+            .expect("the defaults are constants that a test in this module reads")
+    }
 }
 
 /// A password or key: never printed.
@@ -162,3 +220,6 @@ pub struct LogConfig {
     /// Statements that run longer are logged (text cut, literals and parameters left out).
     pub slow_statement: Duration,
 }
+
+#[cfg(test)]
+mod tests;
