@@ -66,6 +66,10 @@ pub enum Action {
     AnyShard,
     /// Local tables, catalogs, user functions: the home shard.
     Home,
+    /// Makes or removes temporary relations: the client's text on the (pinned) home shard, after
+    /// which the session knows these names as its own. The session takes a change back when the
+    /// transaction or savepoint it was made in is rolled back.
+    Temporary(TemporaryChange),
     /// Every sharded table is pinned to one key.
     ByKey(ByKey),
     /// Rows or keys divided by bucket.
@@ -121,6 +125,18 @@ pub enum Piece {
     NextId(SequenceName),
     /// `currval`/`lastval`, answered from the session.
     CurrentId(Option<SequenceName>),
+    /// The client's `$n` (1-based) in a row or tail of a split INSERT. PostgreSQL must be able to
+    /// infer a type for every parameter of a text, and each shard's text uses only some of the
+    /// client's: so the text of each shard numbers its own parameters from 1, in order of first use,
+    /// and is bound with just those values. In a [`Rewrite`] of a whole statement never used.
+    Parameter(u16),
+}
+
+/// Names of this session's temporary relations that a statement makes or removes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TemporaryChange {
+    pub created: Vec<String>,
+    pub dropped: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -177,10 +193,17 @@ pub struct Broadcast {
     pub rewrite: Option<Rewrite>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Ddl {
-    /// Text to run on every shard; differs from the client's e.g. where a password is hashed.
+    /// Text to run on every shard; differs from the client's e.g. where a constraint that no shard
+    /// can hold is left out.
     pub text: String,
+    /// Text for the shards other than home, where it differs: `CREATE TABLE .. AS` makes the rows at
+    /// home only, `TRUNCATE .. RESTART IDENTITY` must not wake a fenced sequence. Empty: nothing is
+    /// run there.
+    pub text_other_shards: Option<String>,
+    /// A clear-text password inside `text`, to be replaced by one verifier, equal on all shards.
+    pub password: Option<PasswordHole>,
     /// Runs outside a transaction block, shard by shard, undone by `undo` where it failed midway
     /// (CREATE DATABASE, VACUUM, CREATE INDEX CONCURRENTLY, ...).
     pub outside_transaction: bool,
@@ -192,8 +215,30 @@ pub struct Ddl {
     pub home_also: Vec<String>,
     /// Statements to run on every shard after `text`, in the same transaction.
     pub every_shard_also: Vec<String>,
+    /// Statements to run, after those, on every shard but home in the same transaction: fencing the
+    /// sequences whose truth is the home shard's.
+    pub other_shards_also: Vec<String>,
     /// CREATE / DROP DATABASE: name.
     pub database: Option<DatabaseChange>,
+    /// Leased sequences that the statement sets anew: once it is committed, id blocks that routers
+    /// hold of them are void.
+    pub reset_sequences: Vec<SequenceName>,
+}
+
+/// Where a clear-text password stands in [`Ddl::text`].
+#[derive(Clone, PartialEq, Eq)]
+pub struct PasswordHole {
+    /// Byte range of the string literal, quotes included; the executor puts a quoted SCRAM verifier
+    /// in its place.
+    pub start: usize,
+    pub end: usize,
+    pub password: String,
+}
+
+impl std::fmt::Debug for PasswordHole {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "PasswordHole({}..{})", self.start, self.end)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -317,6 +362,9 @@ pub enum ClusterCommand {
     NextValue { sequence: SequenceName, column: String },
     CurrentValue { sequence: Option<SequenceName>, column: String },
     SetValue { sequence: SequenceName, value: i64, is_called: bool, column: String },
+    /// `SELECT setval(s, coalesce(max(c), 1), max(c) IS NOT NULL) FROM t` (Django's sequence reset): the
+    /// value is the greatest `c` over all shards, called; or 1, not called, when `t` is empty.
+    SetValueFromMax { sequence: SequenceName, table: SequenceName, max_of: String, column: String },
 }
 
 #[derive(Debug)]
