@@ -1,10 +1,18 @@
 //! Statement to plan. A [`Plan`] holds no parameter values and no topology: it is cached by
 //! statement text (and search path and catalog epoch). Pure: no tokio, no clock.
 
+pub mod cluster_command;
+pub mod copy;
+pub mod ddl;
+pub mod insert;
 pub mod key;
+pub mod scope;
+pub mod session_command;
+pub mod unsupported;
 
 use std::sync::Arc;
 
+use pg_query::NodeEnum;
 use schema::{KeyType, Snapshot};
 
 use crate::error::RouterError;
@@ -379,13 +387,46 @@ pub struct Explain {
 }
 
 /// Plans one statement. Never fails: what cannot be done is [`Action::Refuse`].
-pub fn plan(_statement: &Statement, _context: &PlanContext<'_>) -> Plan {
-    Plan {
-        action: Action::Refuse(RouterError::unsupported("not-built", "not built yet")),
-        effect: Effect::default(),
-        notices: Vec::new(),
-        by_shape: false,
-        reason: String::new(),
+pub fn plan(statement: &Statement, context: &PlanContext<'_>) -> Plan {
+    plan_node(statement, &statement.node, context)
+}
+
+/// Plans `node`, which is `statement`'s own node or one inside it (what EXPLAIN explains).
+pub(crate) fn plan_node(statement: &Statement, node: &NodeEnum, context: &PlanContext<'_>) -> Plan {
+    match node {
+        NodeEnum::SelectStmt(select) if select.into_clause.is_some() => ddl::plan(statement, node, context),
+        NodeEnum::SelectStmt(select) => cluster_command::plan(statement, select, context)
+            .unwrap_or_else(|| Plan::refused(unsupported::not_built())),
+        NodeEnum::InsertStmt(insert) => insert::plan(statement, insert, context),
+        NodeEnum::CopyStmt(copy) => copy::plan(statement, copy, context),
+        NodeEnum::TransactionStmt(_)
+        | NodeEnum::VariableSetStmt(_)
+        | NodeEnum::VariableShowStmt(_)
+        | NodeEnum::PrepareStmt(_)
+        | NodeEnum::ExecuteStmt(_)
+        | NodeEnum::DeallocateStmt(_)
+        | NodeEnum::DiscardStmt(_)
+        | NodeEnum::DeclareCursorStmt(_)
+        | NodeEnum::FetchStmt(_)
+        | NodeEnum::ClosePortalStmt(_)
+        | NodeEnum::ListenStmt(_)
+        | NodeEnum::UnlistenStmt(_)
+        | NodeEnum::NotifyStmt(_)
+        | NodeEnum::ConstraintsSetStmt(_)
+        | NodeEnum::LockStmt(_) => session_command::plan(statement, node, context),
+        _ => ddl::plan(statement, node, context),
+    }
+}
+
+impl Plan {
+    /// A plan with no notice, not shared by shape.
+    pub fn new(action: Action, effect: Effect, reason: impl Into<String>) -> Self {
+        Self { action, effect, notices: Vec::new(), by_shape: false, reason: reason.into() }
+    }
+
+    /// A plan that only tells the client why not.
+    pub fn refused(error: RouterError) -> Self {
+        Self::new(Action::Refuse(error), Effect::default(), "")
     }
 }
 

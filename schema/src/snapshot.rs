@@ -84,6 +84,8 @@ pub struct Column {
     pub not_null: bool,
     /// The collation sorts by bytes (C, POSIX), or the type has none.
     pub collation_is_bytewise: bool,
+    /// Equal strings have equal bytes: `collisdeterministic`, or the type has no collation.
+    pub collation_is_deterministic: bool,
     pub default: DefaultValue,
 }
 

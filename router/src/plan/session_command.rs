@@ -1,0 +1,10 @@
+//! Transaction control, settings, cursors, SQL-level prepared statements.
+
+use pg_query::NodeEnum;
+
+use super::{Plan, PlanContext, unsupported};
+use crate::parse::Statement;
+
+pub fn plan(_statement: &Statement, _node: &NodeEnum, _context: &PlanContext<'_>) -> Plan {
+    Plan::refused(unsupported::not_built())
+}

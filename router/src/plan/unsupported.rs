@@ -1,0 +1,7 @@
+//! Every statement that the planner refuses: one place for ids, messages and hints.
+
+use crate::error::RouterError;
+
+pub fn not_built() -> RouterError {
+    RouterError::unsupported("not-built", "this statement is not supported yet")
+}
