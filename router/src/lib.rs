@@ -2,6 +2,7 @@
 //! which a query flows through these modules.
 
 pub mod config;
+pub mod dial;
 pub mod error;
 pub mod merge;
 pub mod parse;
