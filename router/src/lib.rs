@@ -5,6 +5,7 @@ pub mod config;
 pub mod dial;
 pub mod error;
 pub mod merge;
+pub mod metrics;
 pub mod parse;
 pub mod plan;
 pub mod route;

@@ -1,0 +1,385 @@
+//! Prometheus' text exposition format, version 0.0.4.
+
+use std::fmt::{Display, Write};
+
+use super::{HistogramTotal, Metrics, PlanKind, Total, process};
+
+pub fn render(metrics: &Metrics) -> String {
+    let total = metrics.total();
+    let mut page = Page::default();
+    process_figures(&mut page, metrics);
+    workers(&mut page, &total);
+    queries(&mut page, &total);
+    databases(&mut page, &total);
+    shards(&mut page, &total);
+    control(&mut page, metrics);
+    page.text
+}
+
+#[derive(Default)]
+struct Page {
+    text: String,
+}
+
+impl Page {
+    /// Writing to a `String` cannot fail.
+    fn line(&mut self, line: std::fmt::Arguments<'_>) {
+        let _ = self.text.write_fmt(line);
+        self.text.push('\n');
+    }
+
+    fn head(&mut self, name: &str, kind: &str, help: &str) {
+        self.line(format_args!("# HELP oskol_{name} {help}"));
+        self.line(format_args!("# TYPE oskol_{name} {kind}"));
+    }
+
+    fn single(&mut self, name: &str, kind: &str, help: &str, value: impl Display) {
+        self.head(name, kind, help);
+        self.line(format_args!("oskol_{name} {value}"));
+    }
+
+    /// One line for each `(label value, value)`.
+    fn family(
+        &mut self,
+        (name, kind, help): (&str, &str, &str),
+        label: &str,
+        values: impl Iterator<Item = (String, u64)>,
+    ) {
+        self.head(name, kind, help);
+        for (key, value) in values {
+            self.line(format_args!("oskol_{name}{{{label}=\"{key}\"}} {value}"));
+        }
+    }
+
+    fn histogram(&mut self, name: &str, label: &str, key: &str, total: &HistogramTotal) {
+        for (bound, count) in total.cumulative() {
+            self.line(format_args!(
+                "oskol_{name}_bucket{{{label}=\"{key}\",le=\"{bound}\"}} {count}"
+            ));
+        }
+        let count = total.count();
+        let seconds = total.microseconds as f64 / 1e6;
+        self.line(format_args!(
+            "oskol_{name}_bucket{{{label}=\"{key}\",le=\"+Inf\"}} {count}"
+        ));
+        self.line(format_args!(
+            "oskol_{name}_sum{{{label}=\"{key}\"}} {seconds}"
+        ));
+        self.line(format_args!(
+            "oskol_{name}_count{{{label}=\"{key}\"}} {count}"
+        ));
+    }
+}
+
+/// Label values: backslash, quote and line feed are escaped.
+fn escape(text: &str) -> String {
+    text.replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('\n', "\\n")
+}
+
+fn process_figures(page: &mut Page, metrics: &Metrics) {
+    let uptime = metrics.started.elapsed().as_secs_f64();
+    page.single(
+        "uptime_seconds",
+        "gauge",
+        "Time since the router started.",
+        uptime,
+    );
+    if let Some((resident, processor)) = process::read() {
+        page.single(
+            "resident_memory_bytes",
+            "gauge",
+            "Memory of the process in RAM.",
+            resident,
+        );
+        page.single(
+            "cpu_seconds_total",
+            "counter",
+            "CPU time of the process, user and system.",
+            processor,
+        );
+    }
+}
+
+fn workers(page: &mut Page, total: &Total) {
+    let sum = &total.workers;
+    page.single("workers", "gauge", "Worker threads.", sum.count);
+    page.single("clients", "gauge", "Clients connected.", sum.clients);
+    page.single(
+        "clients_accepted_total",
+        "counter",
+        "Clients accepted.",
+        sum.clients_accepted,
+    );
+    let help = "Connections that ended before they were logged in.";
+    page.single("logins_failed_total", "counter", help, sum.logins_failed);
+    page.single(
+        "cancel_requests_total",
+        "counter",
+        "Cancel requests received.",
+        sum.cancel_requests,
+    );
+    page.single(
+        "plan_cache_hits_total",
+        "counter",
+        "Statements whose plan was cached.",
+        sum.plan_cache_hits,
+    );
+    page.single(
+        "plan_cache_misses_total",
+        "counter",
+        "Statements that were planned.",
+        sum.plan_cache_misses,
+    );
+    page.single("plans", "gauge", "Plans in the workers' caches.", sum.plans);
+    let help = "Server connections handed over between workers.";
+    page.single("handovers_total", "counter", help, sum.handovers);
+}
+
+fn queries(page: &mut Page, total: &Total) {
+    page.head(
+        "queries_total",
+        "counter",
+        "Statements that ended, by database and by plan.",
+    );
+    for (name, database) in &total.databases {
+        let database_name = escape(name);
+        for (kind, count) in PlanKind::ALL.iter().zip(&database.queries) {
+            let plan = kind.name();
+            page.line(format_args!(
+                "oskol_queries_total{{database=\"{database_name}\",plan=\"{plan}\"}} {count}"
+            ));
+        }
+    }
+    let help = "From a statement's arrival to the end of its reply.";
+    page.head("query_duration_seconds", "histogram", help);
+    for (name, database) in &total.databases {
+        page.histogram(
+            "query_duration_seconds",
+            "database",
+            &escape(name),
+            &database.query_time,
+        );
+    }
+}
+
+fn databases(page: &mut Page, total: &Total) {
+    type Figure = (&'static str, &'static str, fn(&super::DatabaseTotal) -> u64);
+    let figures: [Figure; 7] = [
+        (
+            "transactions_total",
+            "Transactions that ended, implicit ones included.",
+            |d| d.transactions,
+        ),
+        (
+            "two_phase_commits_total",
+            "Transactions committed on several shards.",
+            |d| d.two_phase_commits,
+        ),
+        (
+            "client_received_bytes_total",
+            "Bytes received from clients.",
+            |d| d.bytes_received,
+        ),
+        ("client_sent_bytes_total", "Bytes sent to clients.", |d| {
+            d.bytes_sent
+        }),
+        ("shard_errors_total", "Errors that a shard reported.", |d| {
+            d.shard_errors
+        }),
+        (
+            "router_errors_total",
+            "Errors that the router reported.",
+            |d| d.router_errors,
+        ),
+        (
+            "slow_statements_total",
+            "Statements above log.slow_statement.",
+            |d| d.slow_statements,
+        ),
+    ];
+    for (name, help, value) in figures {
+        let values = total
+            .databases
+            .iter()
+            .map(|(name, database)| (escape(name), value(database)));
+        page.family((name, "counter", help), "database", values);
+    }
+}
+
+fn shards(page: &mut Page, total: &Total) {
+    type Figure = (
+        &'static str,
+        &'static str,
+        &'static str,
+        fn(&super::ShardTotal) -> u64,
+    );
+    let figures: [Figure; 9] = [
+        (
+            "shard_statements_total",
+            "counter",
+            "Statements sent to the shard.",
+            |s| s.statements,
+        ),
+        (
+            "server_connections_opened_total",
+            "counter",
+            "Connections opened.",
+            |s| s.connections_opened,
+        ),
+        (
+            "server_connections_closed_total",
+            "counter",
+            "Connections closed.",
+            |s| s.connections_closed,
+        ),
+        (
+            "server_connections_failed_total",
+            "counter",
+            "Failed connects.",
+            |s| s.connections_failed,
+        ),
+        (
+            "server_connections_active",
+            "gauge",
+            "Connections leased.",
+            |s| s.active,
+        ),
+        (
+            "server_connections_idle",
+            "gauge",
+            "Connections waiting for work.",
+            |s| s.idle,
+        ),
+        (
+            "clients_waiting",
+            "gauge",
+            "Clients waiting for a server connection.",
+            |s| s.waiting,
+        ),
+        (
+            "server_waits_total",
+            "counter",
+            "Leases that had to wait.",
+            |s| s.waits,
+        ),
+        (
+            "checkouts_refused_total",
+            "counter",
+            "Waits ended by a limit.",
+            |s| s.checkouts_refused,
+        ),
+    ];
+    for (name, kind, help, value) in figures {
+        let values = total
+            .shards
+            .iter()
+            .map(|(id, shard)| (id.to_string(), value(shard)));
+        page.family((name, kind, help), "shard", values);
+    }
+    page.head(
+        "server_wait_seconds",
+        "histogram",
+        "Waits for a server connection.",
+    );
+    for (id, shard) in &total.shards {
+        page.histogram(
+            "server_wait_seconds",
+            "shard",
+            &id.to_string(),
+            &shard.wait_time,
+        );
+    }
+}
+
+fn control(page: &mut Page, metrics: &Metrics) {
+    let control = &metrics.control;
+    let counters = [
+        (
+            "recovered_commits_total",
+            "In-doubt transactions committed.",
+            &control.recovered_commits,
+        ),
+        (
+            "recovered_aborts_total",
+            "In-doubt transactions rolled back.",
+            &control.recovered_aborts,
+        ),
+        (
+            "deadlocks_broken_total",
+            "Deadlocks across shards broken.",
+            &control.deadlocks_broken,
+        ),
+        (
+            "catalog_loads_total",
+            "Times the catalog was read.",
+            &control.catalog_loads,
+        ),
+    ];
+    for (name, help, counter) in counters {
+        page.single(name, "counter", help, counter.get());
+    }
+    let help = "Transactions in doubt at the last look.";
+    page.single(
+        "transactions_in_doubt",
+        "gauge",
+        help,
+        control.in_doubt.get(),
+    );
+    page.single(
+        "shard_map_epoch",
+        "gauge",
+        "Epoch of the shard map.",
+        control.map_epoch.get(),
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use topology::ShardId;
+
+    use super::*;
+
+    fn page() -> String {
+        let metrics = Metrics::default();
+        let (one, two) = (metrics.add_worker(), metrics.add_worker());
+        one.clients.add(3);
+        two.clients.add(4);
+        one.database("a\"b")
+            .query(PlanKind::SingleShard, Duration::from_micros(20));
+        two.database("a\"b")
+            .query(PlanKind::SingleShard, Duration::from_micros(20));
+        two.shard(ShardId(2)).waited(Duration::from_millis(1));
+        metrics.render()
+    }
+
+    #[test]
+    fn workers_are_added_up() {
+        let page = page();
+        assert!(page.contains("\noskol_clients 7\n"));
+        assert!(
+            page.contains("oskol_queries_total{database=\"a\\\"b\",plan=\"single_shard\"} 2\n")
+        );
+        assert!(page.contains("oskol_query_duration_seconds_count{database=\"a\\\"b\"} 2\n"));
+        assert!(page.contains("oskol_server_waits_total{shard=\"2\"} 1\n"));
+    }
+
+    #[test]
+    fn every_sample_follows_its_help_and_type() {
+        let mut family = String::new();
+        for line in page().lines() {
+            if let Some(rest) = line.strip_prefix("# TYPE ") {
+                family = rest.split(' ').next().unwrap().to_owned();
+            } else if !line.starts_with('#') {
+                assert!(line.starts_with(&family), "{line} after {family}");
+                assert!(
+                    line.rsplit_once(' ').unwrap().1.parse::<f64>().is_ok(),
+                    "{line}"
+                );
+            }
+        }
+    }
+}
