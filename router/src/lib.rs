@@ -9,4 +9,5 @@ pub mod metrics;
 pub mod parse;
 pub mod plan;
 pub mod route;
+pub mod scram;
 pub mod stream;
