@@ -6,19 +6,18 @@
 mod tls;
 
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rustls::ClientConfig;
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::config::{ClusterConfig, ShardConfig, ShardTls, SslMode};
+pub use crate::stream::Stream;
 
 /// "SSLRequest", PostgreSQL manual, section 55.7: length 8, code 80877103.
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
@@ -45,14 +44,6 @@ pub enum DialError {
     TlsSetup(String),
 }
 
-/// A connected stream. The variants are public for code that reads sockets without waiting.
-#[derive(Debug)]
-pub enum Stream {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-    Tls(Box<TlsStream<TcpStream>>),
-}
-
 /// Opens streams to the shards of one cluster; reads certificates once. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Dialer {
@@ -74,14 +65,23 @@ impl Dialer {
             SslMode::Disable => None,
             _ => Some(tls::client_config(tls)?),
         };
-        Ok(Self { mode: tls.mode, tls: client, limit })
+        Ok(Self {
+            mode: tls.mode,
+            tls: client,
+            limit,
+        })
     }
 
     /// Connects, and does TLS where the mode asks for it, all within the limit. On a Unix socket the
     /// mode does not matter, as with libpq.
     pub async fn dial(&self, shard: &ShardConfig) -> Result<Stream, DialError> {
-        let elapsed = |_| DialError::Timeout { address: address(shard), limit: self.limit };
-        tokio::time::timeout(self.limit, self.open(shard)).await.map_err(elapsed)?
+        let elapsed = |_| DialError::Timeout {
+            address: address(shard),
+            limit: self.limit,
+        };
+        tokio::time::timeout(self.limit, self.open(shard))
+            .await
+            .map_err(elapsed)?
     }
 
     async fn open(&self, shard: &ShardConfig) -> Result<Stream, DialError> {
@@ -89,15 +89,19 @@ impl Dialer {
             return open_unix(shard).await.map(Stream::Unix);
         }
         let mut stream = open_tcp(shard).await?;
-        let Some(tls) = &self.tls else { return Ok(Stream::Tcp(stream)) };
+        let Some(tls) = &self.tls else {
+            return Ok(Stream::Tcp(stream));
+        };
         if !accepts_tls(&mut stream, shard).await? {
             return match self.mode {
                 SslMode::Prefer => Ok(Stream::Tcp(stream)),
-                _ => Err(DialError::TlsRefused { address: address(shard) }),
+                _ => Err(DialError::TlsRefused {
+                    address: address(shard),
+                }),
             };
         }
         match (start_tls(stream, shard, Arc::clone(tls)).await, self.mode) {
-            (Ok(stream), _) => Ok(Stream::Tls(Box::new(stream))),
+            (Ok(stream), _) => Ok(Stream::TlsClient(Box::new(stream))),
             // A stream cannot be used again after a failed handshake; a new one can.
             (Err(_), SslMode::Prefer) => open_tcp(shard).await.map(Stream::Tcp),
             (Err(error), _) => Err(error),
@@ -118,19 +122,28 @@ pub async fn dial(
 #[must_use]
 pub fn address(shard: &ShardConfig) -> String {
     if shard.host.starts_with('/') {
-        return format!("{}/.s.PGSQL.{}", shard.host.trim_end_matches('/'), shard.port);
+        return format!(
+            "{}/.s.PGSQL.{}",
+            shard.host.trim_end_matches('/'),
+            shard.port
+        );
     }
     format!("{}:{}", shard.host, shard.port)
 }
 
 async fn open_unix(shard: &ShardConfig) -> Result<UnixStream, DialError> {
     let address = address(shard);
-    UnixStream::connect(&address).await.map_err(|source| DialError::Connect { address, source })
+    UnixStream::connect(&address)
+        .await
+        .map_err(|source| DialError::Connect { address, source })
 }
 
 async fn open_tcp(shard: &ShardConfig) -> Result<TcpStream, DialError> {
     let host = (shard.host.as_str(), shard.port);
-    let resolve = |source| DialError::Resolve { address: address(shard), source };
+    let resolve = |source| DialError::Resolve {
+        address: address(shard),
+        source,
+    };
     let mut failure = io::Error::other("the name has no address");
     for candidate in tokio::net::lookup_host(host).await.map_err(resolve)? {
         match TcpStream::connect(candidate).await.and_then(tuned) {
@@ -138,7 +151,10 @@ async fn open_tcp(shard: &ShardConfig) -> Result<TcpStream, DialError> {
             Err(error) => failure = error,
         }
     }
-    Err(DialError::Connect { address: address(shard), source: failure })
+    Err(DialError::Connect {
+        address: address(shard),
+        source: failure,
+    })
 }
 
 fn tuned(stream: TcpStream) -> io::Result<TcpStream> {
@@ -152,7 +168,10 @@ fn tuned(stream: TcpStream) -> io::Result<TcpStream> {
 }
 
 async fn accepts_tls(stream: &mut TcpStream, shard: &ShardConfig) -> Result<bool, DialError> {
-    let failed = |source| DialError::Tls { address: address(shard), source };
+    let failed = |source| DialError::Tls {
+        address: address(shard),
+        source,
+    };
     stream.write_all(&SSL_REQUEST).await.map_err(failed)?;
     // Exactly one byte is read: bytes sent ahead of the handshake by someone in between must meet the
     // TLS decoder and fail there (CVE-2021-23222).
@@ -164,51 +183,13 @@ async fn start_tls(
     shard: &ShardConfig,
     config: Arc<ClientConfig>,
 ) -> Result<TlsStream<TcpStream>, DialError> {
-    let failed = |source| DialError::Tls { address: address(shard), source };
+    let failed = |source| DialError::Tls {
+        address: address(shard),
+        source,
+    };
     let name = tls::server_name(&shard.host)?;
-    TlsConnector::from(config).connect(name, stream).await.map_err(failed)
-}
-
-impl AsyncRead for Stream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Stream::Tcp(stream) => Pin::new(stream).poll_read(context, buffer),
-            Stream::Unix(stream) => Pin::new(stream).poll_read(context, buffer),
-            Stream::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
-        }
-    }
-}
-
-impl AsyncWrite for Stream {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Stream::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
-            Stream::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
-            Stream::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Stream::Tcp(stream) => Pin::new(stream).poll_flush(context),
-            Stream::Unix(stream) => Pin::new(stream).poll_flush(context),
-            Stream::Tls(stream) => Pin::new(stream).poll_flush(context),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(context),
-            Stream::Unix(stream) => Pin::new(stream).poll_shutdown(context),
-            Stream::Tls(stream) => Pin::new(stream).poll_shutdown(context),
-        }
-    }
+    TlsConnector::from(config)
+        .connect(name, stream)
+        .await
+        .map_err(failed)
 }

@@ -31,20 +31,34 @@ pub(super) fn client_config(tls: &ShardTls) -> Result<Arc<ClientConfig>, DialErr
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| DialError::TlsSetup(error.to_string()))?;
-    let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
+    let builder = builder
+        .dangerous()
+        .with_custom_certificate_verifier(verifier);
     Ok(Arc::new(builder.with_no_client_auth()))
 }
 
 fn verifier(tls: &ShardTls, provider: &Arc<CryptoProvider>) -> Result<Verifier, DialError> {
-    let takes_any = matches!(tls.mode, SslMode::Disable | SslMode::Prefer | SslMode::Require);
+    let takes_any = matches!(
+        tls.mode,
+        SslMode::Disable | SslMode::Prefer | SslMode::Require
+    );
     let roots = match &tls.root_certificate {
         Some(path) => read_roots(path)?,
         None if takes_any => Vec::new(),
         None => system_roots()?,
     };
-    let chain = if roots.is_empty() { None } else { Some(chain_verifier(&roots, provider)?) };
+    let chain = if roots.is_empty() {
+        None
+    } else {
+        Some(chain_verifier(&roots, provider)?)
+    };
     let check_name = tls.mode == SslMode::VerifyFull;
-    Ok(Verifier { chain, roots, check_name, provider: Arc::clone(provider) })
+    Ok(Verifier {
+        chain,
+        roots,
+        check_name,
+        provider: Arc::clone(provider),
+    })
 }
 
 fn chain_verifier(
@@ -54,7 +68,9 @@ fn chain_verifier(
     let mut store = RootCertStore::empty();
     let (added, _ignored) = store.add_parsable_certificates(roots.iter().cloned());
     if added == 0 {
-        return Err(DialError::TlsSetup("no root certificate could be used".into()));
+        return Err(DialError::TlsSetup(
+            "no root certificate could be used".into(),
+        ));
     }
     WebPkiServerVerifier::builder_with_provider(Arc::new(store), Arc::clone(provider))
         .build()
@@ -63,13 +79,20 @@ fn chain_verifier(
 
 fn read_roots(path: &Path) -> Result<Vec<CertificateDer<'static>>, DialError> {
     let failed = |error: std::io::Error| {
-        DialError::TlsSetup(format!("cannot read root certificate {}: {error}", path.display()))
+        DialError::TlsSetup(format!(
+            "cannot read root certificate {}: {error}",
+            path.display()
+        ))
     };
     let mut file = std::io::BufReader::new(std::fs::File::open(path).map_err(failed)?);
-    let roots: Vec<_> =
-        rustls_pemfile::certs(&mut file).collect::<Result<_, _>>().map_err(failed)?;
+    let roots: Vec<_> = rustls_pemfile::certs(&mut file)
+        .collect::<Result<_, _>>()
+        .map_err(failed)?;
     if roots.is_empty() {
-        return Err(DialError::TlsSetup(format!("{} holds no certificate", path.display())));
+        return Err(DialError::TlsSetup(format!(
+            "{} holds no certificate",
+            path.display()
+        )));
     }
     Ok(roots)
 }
@@ -102,7 +125,9 @@ impl Verifier {
 
 fn is_in_time(certificate: &CertificateDer<'_>, now: UnixTime) -> bool {
     use x509_cert::der::Decode;
-    let Ok(certificate) = x509_cert::Certificate::from_der(certificate) else { return false };
+    let Ok(certificate) = x509_cert::Certificate::from_der(certificate) else {
+        return false;
+    };
     let validity = certificate.tbs_certificate.validity;
     let seconds = now.as_secs();
     let from = validity.not_before.to_unix_duration().as_secs();
@@ -126,7 +151,9 @@ impl ServerCertVerifier for Verifier {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let Some(chain) = &self.chain else { return Ok(ServerCertVerified::assertion()) };
+        let Some(chain) = &self.chain else {
+            return Ok(ServerCertVerified::assertion());
+        };
         if self.is_pinned(certificate, now) {
             if self.check_name {
                 verify_server_name(&ParsedCertificate::try_from(certificate)?, name)?;
@@ -163,6 +190,8 @@ impl ServerCertVerifier for Verifier {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }

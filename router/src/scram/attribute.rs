@@ -32,7 +32,9 @@ pub(super) fn take_any<'a>(rest: &mut &'a str) -> Result<(char, &'a str), BadAtt
 
 fn split(after_name: &str, name: char) -> Result<(&str, &str), BadAttribute> {
     let value = after_name.strip_prefix('=').ok_or_else(|| {
-        BadAttribute(format!("Expected character \"=\" for attribute \"{name}\"."))
+        BadAttribute(format!(
+            "Expected character \"=\" for attribute \"{name}\"."
+        ))
     })?;
     Ok(value.split_once(',').unwrap_or((value, "")))
 }

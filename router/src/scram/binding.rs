@@ -34,7 +34,9 @@ fn sha256(bytes: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519};
+    use rcgen::{
+        CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519,
+    };
 
     fn certificate(algorithm: &'static rcgen::SignatureAlgorithm) -> Vec<u8> {
         let key = KeyPair::generate_for(algorithm).unwrap();
@@ -45,9 +47,15 @@ mod tests {
     #[test]
     fn the_hash_is_that_of_the_signature() {
         let der = certificate(&PKCS_ECDSA_P256_SHA256);
-        assert_eq!(tls_server_end_point(&der), Some(Sha256::digest(&der).to_vec()));
+        assert_eq!(
+            tls_server_end_point(&der),
+            Some(Sha256::digest(&der).to_vec())
+        );
         let der = certificate(&PKCS_ECDSA_P384_SHA384);
-        assert_eq!(tls_server_end_point(&der), Some(Sha384::digest(&der).to_vec()));
+        assert_eq!(
+            tls_server_end_point(&der),
+            Some(Sha384::digest(&der).to_vec())
+        );
     }
 
     #[test]

@@ -93,7 +93,15 @@ pub fn start<'a>(
     nonce: String,
 ) -> (String, Started<'a>) {
     let message = format!("{}n={user},r={nonce}", binding.header());
-    (message, Started { proof, binding, nonce, user })
+    (
+        message,
+        Started {
+            proof,
+            binding,
+            nonce,
+            user,
+        },
+    )
 }
 
 impl Started<'_> {
@@ -106,11 +114,15 @@ impl Started<'_> {
         let (client_key, server_key) = self.keys(&first)?;
         let without_proof = format!("c={},r={}", self.binding.attribute(), first.nonce);
         let bare = format!("n={},r={},", self.user, self.nonce);
-        let transcript: [&[u8]; 4] =
-            [bare.as_bytes(), message, b",", without_proof.as_bytes()];
+        let transcript: [&[u8]; 4] = [bare.as_bytes(), message, b",", without_proof.as_bytes()];
         let proof = xor(&client_key, &hmac(&sha256(&client_key), &transcript));
-        let answered = Answered { server_signature: hmac(&server_key, &transcript) };
-        Ok((format!("{without_proof},p={}", STANDARD.encode(proof)), answered))
+        let answered = Answered {
+            server_signature: hmac(&server_key, &transcript),
+        };
+        Ok((
+            format!("{without_proof},p={}", STANDARD.encode(proof)),
+            answered,
+        ))
     }
 
     fn keys(&self, first: &ServerFirst<'_>) -> Result<(Key, Key), ScramClientError> {
@@ -122,7 +134,9 @@ impl Started<'_> {
                 let salted = salted_password(password, &first.salt, first.iterations);
                 Ok((client_key(&salted), server_key(&salted)))
             }
-            Proof::Keys(keys) if *keys.salt == *first.salt && keys.iterations == first.iterations => {
+            Proof::Keys(keys)
+                if *keys.salt == *first.salt && keys.iterations == first.iterations =>
+            {
                 Ok((keys.client_key, keys.server_key))
             }
             Proof::Keys(_) => Err(ScramClientError::OtherVerifier),
@@ -135,7 +149,9 @@ impl Answered {
     pub fn verify(self, message: &[u8]) -> Result<(), ScramClientError> {
         let mut rest = text(message)?;
         if rest.starts_with('e') {
-            return Err(ScramClientError::Refused(attribute::take(&mut rest, 'e')?.to_owned()));
+            return Err(ScramClientError::Refused(
+                attribute::take(&mut rest, 'e')?.to_owned(),
+            ));
         }
         let signature = STANDARD
             .decode(attribute::take(&mut rest, 'v')?)

@@ -92,20 +92,29 @@ pub struct Expected {
 
 impl Expected {
     pub fn of(verifier: Verifier) -> Self {
-        Self { verifier, doomed: false }
+        Self {
+            verifier,
+            doomed: false,
+        }
     }
 
     /// For a role that does not exist or may not use a password: the same salt at every try, so
     /// that a stranger cannot tell. `secret` is this process's own random.
     pub fn mock(user: &str, secret: &Key) -> Self {
-        let salt = Sha256::new().chain_update(user).chain_update(secret).finalize();
+        let salt = Sha256::new()
+            .chain_update(user)
+            .chain_update(secret)
+            .finalize();
         let verifier = Verifier {
             iterations: DEFAULT_ITERATIONS,
             salt: salt[..SALT_BYTES].to_vec(),
             stored_key: Key::default(),
             server_key: Key::default(),
         };
-        Self { verifier, doomed: true }
+        Self {
+            verifier,
+            doomed: true,
+        }
     }
 }
 
@@ -190,7 +199,12 @@ impl Pending {
     }
 
     fn prove(self, proof: &Key, without_proof: &str) -> Result<Proved, ScramError> {
-        let Verifier { iterations, salt, stored_key, server_key } = self.expected.verifier;
+        let Verifier {
+            iterations,
+            salt,
+            stored_key,
+            server_key,
+        } = self.expected.verifier;
         let transcript: [&[u8]; 2] = [self.transcript.as_bytes(), without_proof.as_bytes()];
         let client_key = xor(proof, &hmac(&stored_key, &transcript));
         let equal = bool::from(sha256(&client_key).ct_eq(&stored_key));
@@ -200,7 +214,12 @@ impl Pending {
         let signature = hmac(&server_key, &transcript);
         Ok(Proved {
             message: format!("v={}", STANDARD.encode(signature)),
-            keys: ScramKeys { client_key, server_key, salt: salt.into(), iterations },
+            keys: ScramKeys {
+                client_key,
+                server_key,
+                salt: salt.into(),
+                iterations,
+            },
         })
     }
 }
@@ -299,7 +318,10 @@ fn take_proof<'a>(message: &'a str, mut rest: &str) -> Result<(Key, &'a str), Sc
         if name != 'p' {
             continue;
         }
-        let proof = STANDARD.decode(value).ok().and_then(|bytes| bytes.try_into().ok());
+        let proof = STANDARD
+            .decode(value)
+            .ok()
+            .and_then(|bytes| bytes.try_into().ok());
         let proof = proof.ok_or_else(|| {
             ScramError::Malformed("Malformed proof in client-final-message.".into())
         })?;

@@ -26,8 +26,12 @@ fn expected() -> Expected {
 #[test]
 fn the_client_speaks_the_vector_of_rfc_7677() {
     let nonce = CLIENT_NONCE.to_owned();
-    let (first, started) =
-        client::start(Proof::Password("pencil"), client::Binding::Impossible, "user", nonce);
+    let (first, started) = client::start(
+        Proof::Password("pencil"),
+        client::Binding::Impossible,
+        "user",
+        nonce,
+    );
     assert_eq!(first, "n,,n=user,r=rOprNGfwEbeRWgbNEkqO");
     let (last, answered) = started.answer(SERVER_FIRST.as_bytes()).unwrap();
     assert_eq!(last, CLIENT_FINAL);
@@ -63,8 +67,13 @@ fn exchange(
 #[test]
 fn the_keys_of_one_exchange_open_the_next() {
     let plain = || client::Binding::Impossible;
-    let keys =
-        exchange(expected(), Proof::Password("pencil"), plain(), Binding::Impossible).unwrap();
+    let keys = exchange(
+        expected(),
+        Proof::Password("pencil"),
+        plain(),
+        Binding::Impossible,
+    )
+    .unwrap();
     let again = exchange(expected(), Proof::Keys(&keys), plain(), Binding::Impossible).unwrap();
     assert_eq!(keys, again);
     assert_eq!(format!("{keys:?}"), "ScramKeys(..)");
@@ -105,10 +114,18 @@ fn an_unknown_role_gets_the_same_salt_each_time_and_never_in() {
 fn channel_binding_holds_on_the_same_certificate_only() {
     let chosen = |hash: &[u8]| client::Binding::Chosen(hash.to_vec());
     let run = |ours: &[u8], theirs: &[u8]| {
-        exchange(expected(), Proof::Password("pencil"), chosen(ours), Binding::Chosen(theirs))
+        exchange(
+            expected(),
+            Proof::Password("pencil"),
+            chosen(ours),
+            Binding::Chosen(theirs),
+        )
     };
     assert!(run(b"certificate", b"certificate").is_ok());
-    assert_eq!(run(b"certificate", b"another"), Err(ScramError::BindingMismatch));
+    assert_eq!(
+        run(b"certificate", b"another"),
+        Err(ScramError::BindingMismatch)
+    );
 }
 
 #[test]
@@ -131,16 +148,40 @@ fn malformed_first_messages_are_named() {
         server::start(expected(), binding, message, SERVER_NONCE).unwrap_err()
     };
     let none = Binding::Impossible;
-    assert_eq!(refuse(b"", none), ScramError::Malformed("The message is empty.".into()));
-    assert_eq!(refuse(b"n,a=x,n=,r=a", none), ScramError::AuthorizationIdentity);
+    assert_eq!(
+        refuse(b"", none),
+        ScramError::Malformed("The message is empty.".into())
+    );
+    assert_eq!(
+        refuse(b"n,a=x,n=,r=a", none),
+        ScramError::AuthorizationIdentity
+    );
     assert_eq!(refuse(b"n,,m=x,n=,r=a", none), ScramError::Extension);
     assert_eq!(refuse(b"n,,n=,r=a\x01", none), ScramError::Nonce);
     let tls_unique = b"p=tls-unique,,n=,r=a";
-    assert_eq!(refuse(tls_unique, Binding::Chosen(b"")), ScramError::BindingType("tls-unique".into()));
-    for message in [&b"x,,n=,r=a"[..], b"n", b"n,", b"n,,", b"n,,n=", b"\xff\xff", b"p=tls-server-end-point,,n=,r=a", b"n,,n=,r=a,="] {
-        assert!(matches!(refuse(message, none), ScramError::Malformed(_)), "{message:?}");
+    assert_eq!(
+        refuse(tls_unique, Binding::Chosen(b"")),
+        ScramError::BindingType("tls-unique".into())
+    );
+    for message in [
+        &b"x,,n=,r=a"[..],
+        b"n",
+        b"n,",
+        b"n,,",
+        b"n,,n=",
+        b"\xff\xff",
+        b"p=tls-server-end-point,,n=,r=a",
+        b"n,,n=,r=a,=",
+    ] {
+        assert!(
+            matches!(refuse(message, none), ScramError::Malformed(_)),
+            "{message:?}"
+        );
     }
-    assert!(matches!(refuse(b"n,,n=,r=a", Binding::Chosen(b"")), ScramError::Malformed(_)));
+    assert!(matches!(
+        refuse(b"n,,n=,r=a", Binding::Chosen(b"")),
+        ScramError::Malformed(_)
+    ));
 }
 
 #[test]
@@ -152,10 +193,25 @@ fn malformed_final_messages_are_named() {
         pending.finish(message.as_bytes()).unwrap_err()
     };
     let proof = STANDARD.encode([0; 32]);
-    assert_eq!(refuse(&format!("c=eSws,r=a,p={proof}")), ScramError::BindingAttribute);
-    assert_eq!(refuse(&format!("c=biws,r=a,p={proof}")), ScramError::NonceMismatch);
-    for message in ["c=biws,r=a", "c=biws,r=a,p=QQ==", "", "c=biws", &format!("c=biws,r=a,p={proof},x=1")] {
-        assert!(matches!(refuse(message), ScramError::Malformed(_)), "{message}");
+    assert_eq!(
+        refuse(&format!("c=eSws,r=a,p={proof}")),
+        ScramError::BindingAttribute
+    );
+    assert_eq!(
+        refuse(&format!("c=biws,r=a,p={proof}")),
+        ScramError::NonceMismatch
+    );
+    for message in [
+        "c=biws,r=a",
+        "c=biws,r=a,p=QQ==",
+        "",
+        "c=biws",
+        &format!("c=biws,r=a,p={proof},x=1"),
+    ] {
+        assert!(
+            matches!(refuse(message), ScramError::Malformed(_)),
+            "{message}"
+        );
     }
 }
 
@@ -163,12 +219,24 @@ fn malformed_final_messages_are_named() {
 fn a_server_that_does_not_know_the_verifier_is_found_out() {
     let start = || {
         let nonce = CLIENT_NONCE.to_owned();
-        client::start(Proof::Password("pencil"), client::Binding::Impossible, "user", nonce).1
+        client::start(
+            Proof::Password("pencil"),
+            client::Binding::Impossible,
+            "user",
+            nonce,
+        )
+        .1
     };
     let (_, answered) = start().answer(SERVER_FIRST.as_bytes()).unwrap();
     let forged = format!("v={}", STANDARD.encode([0; 32]));
-    assert_eq!(answered.verify(forged.as_bytes()), Err(ScramClientError::ServerSignature));
-    assert_eq!(start().answer(b"r=other,s=QQ==,i=1").err(), Some(ScramClientError::Nonce));
+    assert_eq!(
+        answered.verify(forged.as_bytes()),
+        Err(ScramClientError::ServerSignature)
+    );
+    assert_eq!(
+        start().answer(b"r=other,s=QQ==,i=1").err(),
+        Some(ScramClientError::Nonce)
+    );
     let slow = SERVER_FIRST.replace("i=4096", "i=4000000000");
     assert_eq!(
         start().answer(slow.as_bytes()).err(),
@@ -188,5 +256,8 @@ fn keys_of_another_verifier_are_not_sent() {
     let nonce = CLIENT_NONCE.to_owned();
     let (_, started) = client::start(Proof::Keys(&keys), client::Binding::Impossible, "", nonce);
     let other = SERVER_FIRST.replace("W22ZaJ0SNY7soEsUEjb6gQ==", "QQ==");
-    assert_eq!(started.answer(other.as_bytes()).err(), Some(ScramClientError::OtherVerifier));
+    assert_eq!(
+        started.answer(other.as_bytes()).err(),
+        Some(ScramClientError::OtherVerifier)
+    );
 }

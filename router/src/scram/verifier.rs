@@ -136,7 +136,10 @@ mod tests {
         let roman = Verifier::derive("I\u{ad}X", &salt, 2);
         assert_eq!(roman, Verifier::derive("\u{2168}", &salt, 2));
         // Prohibited: a control character. Used raw, so it differs from any other.
-        assert_ne!(Verifier::derive("\u{7}", &salt, 2), Verifier::derive("", &salt, 2));
+        assert_ne!(
+            Verifier::derive("\u{7}", &salt, 2),
+            Verifier::derive("", &salt, 2)
+        );
     }
 
     #[test]
