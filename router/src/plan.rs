@@ -4,10 +4,12 @@
 pub mod cluster_command;
 pub mod copy;
 pub mod ddl;
+pub mod facts;
 pub mod insert;
 pub mod key;
 pub mod scope;
 pub mod session_command;
+pub mod tokens;
 pub mod unsupported;
 
 use std::sync::Arc;

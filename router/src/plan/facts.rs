@@ -1,0 +1,348 @@
+//! What a parse tree mentions anywhere: relations, functions, parameters, subqueries. Takes any node;
+//! gives [`Facts`]. Complete by construction: it walks the tree by its own serialisation, so no kind of
+//! node can be forgotten. Knows no table.
+
+use serde::Serialize;
+use serde::ser::{self, Impossible};
+
+/// Everything a tree mentions, in the order of the text as the tree has it.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// Every relation name, those of WITH queries among them.
+    pub relations: Vec<Mention>,
+    /// Every function called by name (not operators, not casts).
+    pub functions: Vec<Mention>,
+    /// Names of WITH queries.
+    pub common_tables: Vec<String>,
+    /// Type names, without `pg_catalog` where the grammar puts it.
+    pub types: Vec<Mention>,
+    /// Highest `$n`.
+    pub highest_parameter: u16,
+    /// Subqueries in expressions.
+    pub sublinks: usize,
+    /// `CURRENT_TIMESTAMP`, `CURRENT_USER` and their like: their `op` number in PostgreSQL.
+    pub value_functions: Vec<i32>,
+    /// String constants.
+    pub strings: Vec<String>,
+    pub has_limit: bool,
+    pub has_distinct_on_or_window: bool,
+}
+
+/// A name, perhaps with a schema, and where it stands (byte offset).
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Mention {
+    pub schema: Option<String>,
+    pub name: String,
+    pub location: usize,
+}
+
+impl Mention {
+    /// The name alone, when it is in no schema or in `pg_catalog`.
+    pub fn built_in_name(&self) -> Option<&str> {
+        match self.schema.as_deref() {
+            None | Some("pg_catalog") => Some(&self.name),
+            Some(_) => None,
+        }
+    }
+}
+
+impl Facts {
+    pub fn of(tree: &impl Serialize) -> Self {
+        let mut walker = Walker::default();
+        // The walker never gives an error of its own, and derived code has none to give.
+        let _ = tree.serialize(&mut walker);
+        walker.facts
+    }
+
+    /// Relations that are not WITH queries. (A WITH query of the same name as a table hides it; both
+    /// in one statement is rare, and then the table is missed only where it is named without schema.)
+    pub fn tables(&self) -> impl Iterator<Item = &Mention> {
+        self.relations.iter().filter(|relation| {
+            relation.schema.is_some() || !self.common_tables.contains(&relation.name)
+        })
+    }
+
+    /// Some function of these names is called, unqualified or in `pg_catalog`.
+    pub fn calls(&self, names: &[&str]) -> bool {
+        self.functions.iter().any(|call| call.built_in_name().is_some_and(|name| names.contains(&name)))
+    }
+}
+
+/// One struct being walked.
+#[derive(Debug, Default)]
+struct Frame {
+    kind: &'static str,
+    field: &'static str,
+    /// Name parts found so far: `funcname`, `names`, `schemaname` + `relname`.
+    parts: Vec<String>,
+    location: usize,
+    number: i64,
+}
+
+#[derive(Debug, Default)]
+struct Walker {
+    stack: Vec<Frame>,
+    facts: Facts,
+}
+
+impl Walker {
+    fn text(&mut self, value: &str) {
+        let depth = self.stack.len();
+        let Some(frame) = self.stack.last_mut() else { return };
+        match (frame.kind, frame.field) {
+            ("RangeVar", "schemaname" | "relname") if !value.is_empty() => frame.parts.push(value.to_owned()),
+            ("CommonTableExpr", "ctename") => self.facts.common_tables.push(value.to_owned()),
+            ("String", "sval") => self.string(depth, value),
+            _ => {}
+        }
+    }
+
+    /// A String node: part of a name if its owner collects one, else a constant.
+    fn string(&mut self, depth: usize, value: &str) {
+        // `Node` only wraps the real node.
+        match self.stack[..depth - 1].iter_mut().rev().find(|frame| frame.kind != "Node") {
+            Some(owner) if matches!((owner.kind, owner.field), ("FuncCall", "funcname") | ("TypeName", "names")) => {
+                owner.parts.push(value.to_owned());
+            }
+            Some(owner) if owner.kind == "AConst" => self.facts.strings.push(value.to_owned()),
+            _ => {}
+        }
+    }
+
+    fn number(&mut self, value: i64) {
+        let Some(frame) = self.stack.last_mut() else { return };
+        match frame.field {
+            "location" => frame.location = usize::try_from(value).unwrap_or(0),
+            "number" | "op" => frame.number = value,
+            _ => {}
+        }
+    }
+
+    fn leave(&mut self) {
+        let Some(frame) = self.stack.pop() else { return };
+        match frame.kind {
+            "RangeVar" => self.facts.relations.extend(frame.mention()),
+            "FuncCall" => self.facts.functions.extend(frame.mention()),
+            "TypeName" => self.facts.types.extend(frame.mention()),
+            "SubLink" => self.facts.sublinks += 1,
+            "SqlValueFunction" => self.facts.value_functions.push(i32::try_from(frame.number).unwrap_or(0)),
+            "WindowDef" => self.facts.has_distinct_on_or_window = true,
+            "ParamRef" => {
+                let number = u16::try_from(frame.number).unwrap_or(u16::MAX);
+                self.facts.highest_parameter = self.facts.highest_parameter.max(number);
+            }
+            _ => {}
+        }
+    }
+
+    /// A field that holds something (not `None`, not an empty list).
+    fn present(&mut self) {
+        let Some(frame) = self.stack.last() else { return };
+        match (frame.kind, frame.field) {
+            ("SelectStmt", "limit_count" | "limit_offset") => self.facts.has_limit = true,
+            ("SelectStmt", "distinct_clause") => self.facts.has_distinct_on_or_window = true,
+            _ => {}
+        }
+    }
+}
+
+impl Frame {
+    fn mention(mut self) -> Option<Mention> {
+        let name = self.parts.pop()?;
+        Some(Mention { schema: self.parts.pop(), name, location: self.location })
+    }
+}
+
+/// There is no way for the walk to fail; serde wants a type.
+#[derive(Debug, thiserror::Error)]
+#[error("never")]
+struct Never;
+
+impl ser::Error for Never {
+    fn custom<T: std::fmt::Display>(_message: T) -> Self {
+        Self
+    }
+}
+
+type Walked = Result<(), Never>;
+
+macro_rules! numbers {
+    ($($method:ident: $type:ty),*) => {
+        $(fn $method(self, value: $type) -> Walked {
+            self.number(i64::from(value));
+            Ok(())
+        })*
+    };
+}
+
+impl ser::Serializer for &mut Walker {
+    type Ok = ();
+    type Error = Never;
+    type SerializeSeq = Self;
+    type SerializeTuple = Self;
+    type SerializeTupleStruct = Impossible<(), Never>;
+    type SerializeTupleVariant = Impossible<(), Never>;
+    type SerializeMap = Impossible<(), Never>;
+    type SerializeStruct = Self;
+    type SerializeStructVariant = Impossible<(), Never>;
+
+    numbers!(serialize_i8: i8, serialize_i16: i16, serialize_i32: i32, serialize_i64: i64,
+             serialize_u8: u8, serialize_u16: u16, serialize_u32: u32);
+
+    fn serialize_bool(self, _value: bool) -> Walked {
+        Ok(())
+    }
+    fn serialize_u64(self, _value: u64) -> Walked {
+        Ok(())
+    }
+    fn serialize_f32(self, _value: f32) -> Walked {
+        Ok(())
+    }
+    fn serialize_f64(self, _value: f64) -> Walked {
+        Ok(())
+    }
+    fn serialize_char(self, _value: char) -> Walked {
+        Ok(())
+    }
+    fn serialize_str(self, value: &str) -> Walked {
+        self.text(value);
+        Ok(())
+    }
+    fn serialize_bytes(self, _value: &[u8]) -> Walked {
+        Ok(())
+    }
+    fn serialize_none(self) -> Walked {
+        Ok(())
+    }
+    fn serialize_some<T: ?Sized + Serialize>(self, value: &T) -> Walked {
+        self.present();
+        value.serialize(self)
+    }
+    fn serialize_unit(self) -> Walked {
+        Ok(())
+    }
+    fn serialize_unit_struct(self, _name: &'static str) -> Walked {
+        Ok(())
+    }
+    fn serialize_unit_variant(self, _name: &'static str, _index: u32, _variant: &'static str) -> Walked {
+        Ok(())
+    }
+    fn serialize_newtype_struct<T: ?Sized + Serialize>(self, _name: &'static str, value: &T) -> Walked {
+        value.serialize(self)
+    }
+    fn serialize_newtype_variant<T: ?Sized + Serialize>(
+        self,
+        _name: &'static str,
+        _index: u32,
+        _variant: &'static str,
+        value: &T,
+    ) -> Walked {
+        value.serialize(self)
+    }
+    fn serialize_seq(self, length: Option<usize>) -> Result<Self, Never> {
+        if length.is_some_and(|length| length > 0) {
+            self.present();
+        }
+        Ok(self)
+    }
+    fn serialize_tuple(self, _length: usize) -> Result<Self, Never> {
+        Ok(self)
+    }
+    fn serialize_tuple_struct(self, _name: &'static str, _length: usize) -> Result<Self::SerializeTupleStruct, Never> {
+        Err(Never)
+    }
+    fn serialize_tuple_variant(
+        self,
+        _name: &'static str,
+        _index: u32,
+        _variant: &'static str,
+        _length: usize,
+    ) -> Result<Self::SerializeTupleVariant, Never> {
+        Err(Never)
+    }
+    fn serialize_map(self, _length: Option<usize>) -> Result<Self::SerializeMap, Never> {
+        Err(Never)
+    }
+    fn serialize_struct(self, name: &'static str, _length: usize) -> Result<Self, Never> {
+        self.stack.push(Frame { kind: name, ..Frame::default() });
+        Ok(self)
+    }
+    fn serialize_struct_variant(
+        self,
+        _name: &'static str,
+        _index: u32,
+        _variant: &'static str,
+        _length: usize,
+    ) -> Result<Self::SerializeStructVariant, Never> {
+        Err(Never)
+    }
+}
+
+impl ser::SerializeSeq for &mut Walker {
+    type Ok = ();
+    type Error = Never;
+    fn serialize_element<T: ?Sized + Serialize>(&mut self, value: &T) -> Walked {
+        value.serialize(&mut **self)
+    }
+    fn end(self) -> Walked {
+        Ok(())
+    }
+}
+
+impl ser::SerializeTuple for &mut Walker {
+    type Ok = ();
+    type Error = Never;
+    fn serialize_element<T: ?Sized + Serialize>(&mut self, value: &T) -> Walked {
+        value.serialize(&mut **self)
+    }
+    fn end(self) -> Walked {
+        Ok(())
+    }
+}
+
+impl ser::SerializeStruct for &mut Walker {
+    type Ok = ();
+    type Error = Never;
+    fn serialize_field<T: ?Sized + Serialize>(&mut self, key: &'static str, value: &T) -> Walked {
+        if let Some(frame) = self.stack.last_mut() {
+            frame.field = key;
+        }
+        value.serialize(&mut **self)
+    }
+    fn end(self) -> Walked {
+        self.leave();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts(text: &str) -> Facts {
+        Facts::of(&pg_query::parse(text, 0).expect("parses").protobuf.stmts)
+    }
+
+    #[test]
+    fn every_mention_is_found_however_deep() {
+        let found = facts(
+            "WITH w AS (SELECT 1) INSERT INTO a.t (x) SELECT f(pg_catalog.now(), $7) FROM w, u \
+             WHERE EXISTS (SELECT FROM v) RETURNING CASE WHEN true THEN (SELECT g() FROM z) END",
+        );
+        let tables: Vec<_> = found.tables().map(|table| table.name.as_str()).collect();
+        assert_eq!(tables, ["t", "u", "v", "z"]);
+        let functions: Vec<_> = found.functions.iter().map(|call| call.name.as_str()).collect();
+        assert_eq!(functions, ["now", "f", "g"]);
+        assert_eq!(found.functions[0].built_in_name(), Some("now"));
+        assert_eq!((found.highest_parameter, found.sublinks), (7, 2));
+        assert_eq!(found.relations[0].schema.as_deref(), Some("a"));
+    }
+
+    #[test]
+    fn limits_and_value_functions_are_seen() {
+        let found = facts("INSERT INTO t SELECT CURRENT_TIMESTAMP, 'now'::timestamp FROM u LIMIT 1");
+        assert!(found.has_limit);
+        assert_eq!(found.value_functions.len(), 1);
+        assert_eq!(found.strings, ["now"]);
+    }
+}
