@@ -1,1 +1,66 @@
-fn main() {}
+//! Side-by-side measurements of direct PostgreSQL, PgBouncer and Oskol on one machine.
+//! Owns the command line; every command starts its own servers and stops them when it ends.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod compare;
+mod endpoint;
+mod idle;
+mod leg;
+mod load;
+mod machine;
+mod oskol;
+mod pgbench;
+mod pgbouncer;
+mod postgres;
+mod procfs;
+mod profile;
+mod programs;
+mod report;
+mod server;
+mod stage;
+mod statistics;
+
+#[derive(Parser)]
+#[command(about = "Compares direct PostgreSQL, PgBouncer and Oskol on this machine")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Throughput, latency and CPU per query, all legs interleaved in one run.
+    Compare(compare::Options),
+    /// Memory per idle client, and whether idle clients disturb active ones.
+    Idle(idle::Options),
+    /// Samples the proxy's stacks under load (needs `perf`).
+    Profile(profile::Options),
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    // On Ctrl-C the command's future is dropped, and with it every server that it started.
+    let result = tokio::select! {
+        result = run(arguments.command) => result,
+        _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Compare(options) => compare::run(options).await,
+        Command::Idle(options) => idle::run(options).await,
+        Command::Profile(options) => profile::run(options).await,
+    }
+}

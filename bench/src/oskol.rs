@@ -1,0 +1,87 @@
+//! Oskol over throw-away shards: the release build of `oskol router` with a configuration of its own.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use nix::sys::signal::Signal;
+
+use crate::endpoint::{Endpoint, USER};
+use crate::postgres::Postgres;
+use crate::programs;
+use crate::server::{Server, free_port, same_user};
+
+/// pgbench's tables: accounts are divided by their key; the rest is small and stays on the home shard.
+const TABLE_RULES: &str = "
+[[tables]]
+name = \"pgbench_accounts\"
+placement = \"sharded\"
+key = \"aid\"
+";
+
+pub struct Oskol {
+    // The router is dropped, and so stopped, before its shards.
+    router: Server,
+    pub shards: Vec<Postgres>,
+    pub endpoint: Endpoint,
+}
+
+impl Oskol {
+    /// `pool` server connections per shard, at most `clients` clients.
+    pub async fn start(
+        directory: &Path,
+        shards: usize,
+        pool: usize,
+        clients: usize,
+    ) -> anyhow::Result<Self> {
+        let program = programs::oskol()?;
+        let name = format!("oskol{shards}");
+        let mut servers = Vec::with_capacity(shards);
+        for number in 0..shards {
+            servers.push(Postgres::start(&format!("{name}-shard{number}"), directory).await?);
+        }
+        let port = free_port()?;
+        let file = directory.join(format!("{name}.toml"));
+        std::fs::write(&file, configuration(&name, port, &servers, pool, clients)?)?;
+        let mut command = same_user(&program);
+        command
+            .args(["router", "--config"])
+            .arg(&file)
+            .current_dir("/");
+        let mut router = Server::start(&name, &mut command, directory, Signal::SIGTERM)?;
+        let endpoint = Endpoint::new(port);
+        router.wait_until(|| endpoint.answers()).await?;
+        Ok(Self {
+            router,
+            shards: servers,
+            endpoint,
+        })
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.router.pid()
+    }
+}
+
+fn configuration(
+    name: &str,
+    port: u16,
+    shards: &[Postgres],
+    pool: usize,
+    clients: usize,
+) -> Result<String, std::fmt::Error> {
+    let mut text = format!(
+        "client_auth = \"trust\"\n\
+         [cluster]\nname = \"{name}\"\nuser = \"{USER}\"\n\
+         [listen]\naddresses = [\"127.0.0.1:{port}\"]\nmax_clients = {clients}\n\
+         [pool]\nmode = \"transaction\"\nsize = {pool}\n"
+    );
+    for (id, shard) in shards.iter().enumerate() {
+        let port = shard.endpoint.port;
+        write!(
+            text,
+            "[[cluster.shards]]\nid = {id}\nhost = \"127.0.0.1\"\nport = {port}\n"
+        )?;
+    }
+    text.push_str(TABLE_RULES);
+    Ok(text)
+}

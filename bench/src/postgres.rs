@@ -1,0 +1,82 @@
+//! One throw-away PostgreSQL server with the settings that all legs share.
+
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use nix::sys::signal::Signal;
+
+use crate::endpoint::{Endpoint, USER};
+use crate::programs;
+use crate::server::{Server, free_port, make_directory, unprivileged};
+
+/// Durability is off so that the disk does not hide what the proxies cost; the rest is what Oskol asks of a shard.
+/// Autovacuum is off because it would strike one leg and not another: tables are vacuumed before each run.
+const SETTINGS: &[&str] = &[
+    "listen_addresses=127.0.0.1",
+    "unix_socket_directories=",
+    "max_connections=200",
+    "max_prepared_transactions=200",
+    "wal_level=logical",
+    "fsync=off",
+    "synchronous_commit=off",
+    "autovacuum=off",
+    "shared_buffers=512MB",
+    "max_wal_size=4GB",
+    "checkpoint_timeout=1h",
+    "jit=off",
+];
+
+pub struct Postgres {
+    pub endpoint: Endpoint,
+    _server: Server,
+}
+
+impl Postgres {
+    /// Initialises and starts a server in `directory/NAME`.
+    pub async fn start(name: &str, directory: &Path) -> anyhow::Result<Self> {
+        let programs = programs::postgres_directory()?;
+        let data = directory.join(name);
+        make_directory(&data)?;
+        initialise(&programs.join("initdb"), &data)?;
+        let port = free_port()?;
+        let mut command = unprivileged(&programs.join("postgres"));
+        command.arg("-D").arg(&data).args(["-p", &port.to_string()]);
+        for setting in SETTINGS {
+            command.args(["-c", setting]);
+        }
+        // SIGINT is PostgreSQL's fast shutdown.
+        let mut server = Server::start(name, &mut command, directory, Signal::SIGINT)?;
+        let endpoint = Endpoint::new(port);
+        server.wait_until(|| endpoint.answers()).await?;
+        Ok(Self {
+            endpoint,
+            _server: server,
+        })
+    }
+}
+
+fn initialise(initdb: &Path, data: &Path) -> anyhow::Result<()> {
+    let output = unprivileged(initdb)
+        .arg("-D")
+        .arg(data)
+        .args([
+            "-U",
+            USER,
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--locale=C",
+            "--no-sync",
+        ])
+        .current_dir("/")
+        .output()
+        .context("running initdb")?;
+    if !output.status.success() {
+        bail!(
+            "initdb failed:\n{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    Ok(())
+}
