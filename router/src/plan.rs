@@ -7,6 +7,7 @@ pub mod ddl;
 pub mod facts;
 pub mod insert;
 pub mod key;
+pub mod names;
 pub mod scope;
 pub mod session_command;
 pub mod tokens;
@@ -325,6 +326,9 @@ pub enum SessionCommand {
     /// `SET SESSION AUTHORIZATION`, and top-level `SELECT set_config(...)` (then `returns_rows`).
     /// `name` is in lower case; `text` is the whole statement.
     Set { name: String, local: bool, text: String },
+    /// `SELECT set_config('name', $n, local)`: as `Set`, with the parameter's value bound to it.
+    /// `column` is the name of the output column.
+    SetFromParameter { name: String, local: bool, parameter: u16, column: String },
     /// `RESET name`.
     Reset { name: String },
     ResetAll,

@@ -2,9 +2,9 @@
 
 use pg_query::protobuf::SelectStmt;
 
-use super::{Plan, PlanContext};
+use super::{Plan, PlanContext, session_command};
 use crate::parse::Statement;
 
-pub fn plan(_statement: &Statement, _select: &SelectStmt, _context: &PlanContext<'_>) -> Option<Plan> {
-    None
+pub fn plan(statement: &Statement, select: &SelectStmt, _context: &PlanContext<'_>) -> Option<Plan> {
+    session_command::set_config(select, &statement.text)
 }

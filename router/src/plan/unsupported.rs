@@ -5,3 +5,7 @@ use crate::error::RouterError;
 pub fn not_built() -> RouterError {
     RouterError::unsupported("not-built", "this statement is not supported yet")
 }
+
+pub fn statement() -> RouterError {
+    RouterError::unsupported("statement-kind", "this kind of statement is not supported")
+}
