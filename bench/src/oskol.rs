@@ -70,10 +70,11 @@ fn configuration(
     clients: usize,
 ) -> Result<String, std::fmt::Error> {
     let mut text = format!(
-        "client_auth = \"trust\"\n\
-         [cluster]\nname = \"{name}\"\nuser = \"{USER}\"\n\
+        "[cluster]\nname = \"{name}\"\nuser = \"{USER}\"\n\
          [listen]\naddresses = [\"127.0.0.1:{port}\"]\nmax_clients = {clients}\n\
-         [pool]\nmode = \"transaction\"\nsize = {pool}\n"
+         [auth]\nmethod = \"trust\"\n\
+         [pool]\nmode = \"transaction\"\nsize = {pool}\n\
+         [admin]\naddress = \"\"\n"
     );
     for (id, shard) in shards.iter().enumerate() {
         let port = shard.endpoint.port;
