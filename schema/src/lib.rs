@@ -8,4 +8,6 @@ pub mod snapshot;
 pub mod sql;
 
 pub use rules::{KeyType, Placement, TableRule};
-pub use snapshot::{Column, DefaultValue, Function, Relation, RelationKind, Snapshot, UniqueKey, ForeignKey};
+pub use snapshot::{
+    Column, DefaultValue, ForeignKey, Function, Relation, RelationKind, Snapshot, UniqueKey,
+};

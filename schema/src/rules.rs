@@ -14,6 +14,35 @@ pub enum KeyType {
     Uuid,
 }
 
+impl KeyType {
+    /// By the type's oid, which is the same on every PostgreSQL; `None`: not a type of shard keys.
+    #[must_use]
+    pub fn of(type_oid: u32) -> Option<Self> {
+        match type_oid {
+            21 => Some(Self::Int2),
+            23 => Some(Self::Int4),
+            20 => Some(Self::Int8),
+            25 => Some(Self::Text),
+            1043 => Some(Self::Varchar),
+            2950 => Some(Self::Uuid),
+            _ => None,
+        }
+    }
+
+    /// The type's oid, for a parameter of this type.
+    #[must_use]
+    pub fn oid(self) -> u32 {
+        match self {
+            Self::Int2 => 21,
+            Self::Int4 => 23,
+            Self::Int8 => 20,
+            Self::Text => 25,
+            Self::Varchar => 1043,
+            Self::Uuid => 2950,
+        }
+    }
+}
+
 /// Where the rows of a table are.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", tag = "placement")]

@@ -1,9 +1,9 @@
 //! One database's catalog as of one epoch. Immutable; shared by `Arc` between workers.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::rules::Placement;
+use crate::rules::{KeyType, Placement};
 
 /// Everything a plan may depend on, but for values and topology.
 #[derive(Debug, Default, Clone)]
@@ -18,6 +18,14 @@ pub struct Snapshot {
     pub user_aggregates: HashMap<String, ()>,
     /// Types made by users (oid >= 16384) on the home shard: (schema, name) -> oid.
     pub types: HashMap<(String, String), u32>,
+    /// Domains made by users: oid -> oid of the type they are over (a domain's own base, if nested).
+    pub domains: HashMap<u32, u32>,
+    /// Schemas that a search path may name: all but `pg_*` and `information_schema`.
+    pub schemas: HashSet<String>,
+    /// Names of operators made by users, e.g. `=`: such an operator may not mean what it seems to.
+    pub user_operators: HashSet<String>,
+    /// Casts made by users, as (source, target) oids on the home shard.
+    pub user_casts: HashSet<(u32, u32)>,
 }
 
 impl Snapshot {
@@ -31,15 +39,14 @@ impl Snapshot {
     ) -> Option<&Arc<Relation>> {
         match schema {
             Some(schema) => self.relations.get(schema)?.get(name),
-            None => search_path
-                .iter()
-                .find_map(|schema| self.relations.get(schema)?.get(name)),
+            None => search_path.iter().find_map(|schema| self.relations.get(schema)?.get(name)),
         }
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum RelationKind {
+    #[default]
     Table,
     Partitioned,
     View,
@@ -50,7 +57,7 @@ pub enum RelationKind {
     CompositeType,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Relation {
     /// Oid on the home shard.
     pub oid: u32,
@@ -63,8 +70,13 @@ pub struct Relation {
     /// Unique and primary keys and unique indexes.
     pub unique_keys: Vec<UniqueKey>,
     pub foreign_keys: Vec<ForeignKey>,
-    /// For a view: the relations it reads, transitively, as (schema, name).
+    /// For a view: the relations it reads, transitively and through other views, as (schema, name);
+    /// the views in between are named too.
     pub reads: Vec<(String, String)>,
+    /// For a view: the functions made by users that it or a view below it calls, as (schema, name).
+    pub calls: Vec<(String, String)>,
+    /// For a view: it or a view below it reads a system catalog, whose rows differ from shard to shard.
+    pub reads_catalogs: bool,
     /// For a sequence: (schema, table, column index) when owned by a sharded or reference table's
     /// column, so that its ids come from the router.
     pub owned_by: Option<(String, String, usize)>,
@@ -75,7 +87,15 @@ pub struct Relation {
     pub accept_unenforced: bool,
 }
 
-#[derive(Debug, Clone)]
+impl Relation {
+    /// Index into `columns` of the column called `name`.
+    #[must_use]
+    pub fn column(&self, name: &str) -> Option<usize> {
+        self.columns.iter().position(|column| column.name == name)
+    }
+}
+
+#[derive(Debug, Clone, Default)]
 pub struct Column {
     pub name: String,
     pub type_oid: u32,
@@ -89,8 +109,17 @@ pub struct Column {
     pub default: DefaultValue,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+impl Column {
+    /// The key type of this column, if a shard key may have its type.
+    #[must_use]
+    pub fn key_type(&self) -> Option<KeyType> {
+        KeyType::of(self.type_oid)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum DefaultValue {
+    #[default]
     None,
     /// Any other default expression, as PostgreSQL prints it. `volatile` if it calls a function
     /// that is not immutable (`now()`, `random()`, `gen_random_uuid()`).
@@ -103,16 +132,18 @@ pub enum DefaultValue {
     Generated,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct UniqueKey {
     pub name: String,
     pub primary: bool,
+    /// An EXCLUDE constraint: two shards cannot exclude each other's rows either.
+    pub exclusion: bool,
     /// Indexes into `columns`; empty when the index is over expressions.
     pub columns: Vec<usize>,
     pub partial: bool,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ForeignKey {
     pub name: String,
     pub columns: Vec<usize>,
@@ -120,7 +151,7 @@ pub struct ForeignKey {
     pub referenced_columns: Vec<String>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Function {
     pub schema: String,
     pub name: String,
@@ -128,8 +159,11 @@ pub struct Function {
     pub volatility: char,
     /// 'f' function, 'p' procedure, 'a' aggregate, 'w' window, as in pg_proc.prokind.
     pub kind: char,
-    /// Names of sharded tables that the body mentions as words.
+    /// Names of sharded tables that the body, or that of a function or view it mentions, mentions as
+    /// words.
     pub mentions_sharded: Vec<String>,
-    /// The body mentions any local table as a word.
+    /// The same of any local table.
     pub mentions_local: bool,
+    /// The same of any reference table.
+    pub mentions_reference: bool,
 }
