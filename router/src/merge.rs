@@ -1,12 +1,46 @@
-//! Exact merging of rows that several shards return. Pure: takes and gives DataRow bodies.
+//! Exact merging of rows that several shards return.
+//!
+//! Owns the order of the types it sorts and the folding of integer aggregates; whatever is not exact
+//! here is not planned. Takes DataRow bodies and gives DataRow messages. Pure: must never know
+//! sockets, clocks, the catalog, or which shard is which (shards are indexes here).
+
+mod aggregate;
+mod column;
+mod datetime;
+mod error;
+mod fold;
+mod limit;
+mod merger;
+mod numeric;
+mod order;
+mod sort;
+mod tags;
+
+use bytes::BytesMut;
+use wire::backend::RowDescription;
+
+pub use column::Column;
+pub use error::MergeError;
+pub use limit::Limit;
+pub use merger::{Merger, Step};
+pub use sort::MergeSort;
+pub use tags::Tags;
 
 /// How the shards' results become one.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Merge {
     /// One shard's rows after another's, then LIMIT/OFFSET.
-    Concatenate { limit: Option<RowCount>, offset: Option<RowCount> },
+    Concatenate {
+        limit: Option<RowCount>,
+        offset: Option<RowCount>,
+    },
     /// Each shard's rows are sorted by `keys`; merge-sort them.
-    Sort { keys: Vec<SortKey>, limit: Option<RowCount>, offset: Option<RowCount>, hidden: usize },
+    Sort {
+        keys: Vec<SortKey>,
+        limit: Option<RowCount>,
+        offset: Option<RowCount>,
+        hidden: usize,
+    },
     /// Each shard returns at most one row per group; fold rows that are equal in `group` columns
     /// (empty: one row in all). Groups are compared by their bytes, so only types with one byte form.
     Aggregate {
@@ -68,3 +102,32 @@ pub enum Fold {
     BoolAnd,
     BoolOr,
 }
+
+impl Merge {
+    /// LIMIT and OFFSET as written.
+    pub fn row_counts(&self) -> (Option<&RowCount>, Option<&RowCount>) {
+        match self {
+            Self::Concatenate { limit, offset }
+            | Self::Sort { limit, offset, .. }
+            | Self::Aggregate { limit, offset, .. } => (limit.as_ref(), offset.as_ref()),
+            Self::CountOnly => (None, None),
+        }
+    }
+
+    /// Trailing columns of the shards' rows that the client must not see.
+    pub fn hidden(&self) -> usize {
+        match self {
+            Self::Sort { hidden, .. } => *hidden,
+            Self::Concatenate { .. } | Self::Aggregate { .. } | Self::CountOnly => 0,
+        }
+    }
+}
+
+/// Appends the description that the client gets: without the last `hidden` columns.
+pub fn describe(description: &RowDescription<'_>, hidden: usize, out: &mut BytesMut) {
+    let visible = description.len().saturating_sub(hidden);
+    wire::backend::write::row_description(out, description.fields().take(visible));
+}
+
+#[cfg(test)]
+mod tests;
