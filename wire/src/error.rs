@@ -9,7 +9,11 @@ pub enum ProtocolError {
     #[error(
         "invalid message length {declared} in message of type 0x{tag:02x}: limit is {limit} bytes"
     )]
-    MessageLength { tag: u8, declared: u32, limit: usize },
+    MessageLength {
+        tag: u8,
+        declared: u32,
+        limit: usize,
+    },
     #[error("invalid length of startup packet: {declared} bytes, limit is {limit}")]
     StartupLength { declared: u32, limit: usize },
     #[error("unsupported frontend protocol {major}.{minor}: server supports 3.0 to 3.2")]
@@ -21,7 +25,11 @@ pub enum ProtocolError {
     #[error("invalid string in {message} message: no terminating zero byte")]
     Unterminated { message: &'static str },
     #[error("invalid {what} {value} in {message} message")]
-    Value { message: &'static str, what: &'static str, value: u32 },
+    Value {
+        message: &'static str,
+        what: &'static str,
+        value: u32,
+    },
     #[error("bind message has {formats} parameter formats but {parameters} parameters")]
     FormatCount { formats: u16, parameters: u16 },
     /// A message to be written has more entries than its 16-bit count can say.

@@ -39,12 +39,17 @@ impl<'a> FormatCodes<'a> {
     /// `packed` holds whole 16-bit words.
     pub(crate) fn new(message: &'static str, packed: &'a [u8]) -> Result<Self, ProtocolError> {
         let (words, _) = packed.as_chunks::<2>();
-        let wrong = words.iter().map(|word| u16::from_be_bytes(*word)).find(|code| *code > 1);
+        let wrong = words
+            .iter()
+            .map(|word| u16::from_be_bytes(*word))
+            .find(|code| *code > 1);
         match wrong {
             None => Ok(Self { packed }),
-            Some(code) => {
-                Err(ProtocolError::Value { message, what: "format code", value: code.into() })
-            }
+            Some(code) => Err(ProtocolError::Value {
+                message,
+                what: "format code",
+                value: code.into(),
+            }),
         }
     }
 
@@ -58,7 +63,9 @@ impl<'a> FormatCodes<'a> {
 
     pub fn get(&self, index: usize) -> Option<Format> {
         let (words, _) = self.packed.as_chunks::<2>();
-        words.get(index).and_then(|word| Format::from_code(u16::from_be_bytes(*word)))
+        words
+            .get(index)
+            .and_then(|word| Format::from_code(u16::from_be_bytes(*word)))
     }
 
     /// The format of the value at `index` by the rule of Bind: no code means text for all, one code
@@ -80,6 +87,8 @@ impl<'a> FormatCodes<'a> {
 
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Format> + 'a {
         let (words, _) = self.packed.as_chunks::<2>();
-        words.iter().map(|word| Format::from_code(u16::from_be_bytes(*word)).unwrap_or_default())
+        words
+            .iter()
+            .map(|word| Format::from_code(u16::from_be_bytes(*word)).unwrap_or_default())
     }
 }

@@ -41,12 +41,19 @@ pub fn peek(buf: &[u8], max: usize) -> Result<Option<Header>, ProtocolError> {
     if body > max.saturating_sub(LENGTH) {
         return Err(too_long(tag, declared, max));
     }
-    Ok(Some(Header { tag, length: body + LENGTH }))
+    Ok(Some(Header {
+        tag,
+        length: body + LENGTH,
+    }))
 }
 
 #[cold]
 fn too_long(tag: u8, declared: u32, limit: usize) -> ProtocolError {
-    ProtocolError::MessageLength { tag, declared, limit }
+    ProtocolError::MessageLength {
+        tag,
+        declared,
+        limit,
+    }
 }
 
 #[cfg(test)]
@@ -60,7 +67,13 @@ mod tests {
             assert_eq!(peek(&message[..end], 100), Ok(None));
         }
         let header = peek(&message[..LENGTH], 100).unwrap().unwrap();
-        assert_eq!(header, Header { tag: b'Q', length: 7 });
+        assert_eq!(
+            header,
+            Header {
+                tag: b'Q',
+                length: 7
+            }
+        );
         assert_eq!(header.body(&message[..6]), None);
         assert_eq!(header.body(&message), Some(&b"x\0"[..]));
     }
@@ -70,7 +83,14 @@ mod tests {
         for declared in [0u32, 1, 2, 3, 10, 1 << 31, u32::MAX] {
             let [a, b, c, d] = declared.to_be_bytes();
             let error = peek(&[b'Q', a, b, c, d], 10).unwrap_err();
-            assert_eq!(error, ProtocolError::MessageLength { tag: b'Q', declared, limit: 10 });
+            assert_eq!(
+                error,
+                ProtocolError::MessageLength {
+                    tag: b'Q',
+                    declared,
+                    limit: 10
+                }
+            );
             assert!(error.is_fatal());
             assert_eq!(error.sqlstate(), "08P01");
         }
@@ -78,7 +98,19 @@ mod tests {
 
     #[test]
     fn the_limit_counts_the_whole_message() {
-        assert_eq!(peek(&[b'd', 0, 0, 0, 9], 10), Ok(Some(Header { tag: b'd', length: 10 })));
-        assert_eq!(peek(&[b'S', 0, 0, 0, 4], 0), Ok(Some(Header { tag: b'S', length: 5 })));
+        assert_eq!(
+            peek(&[b'd', 0, 0, 0, 9], 10),
+            Ok(Some(Header {
+                tag: b'd',
+                length: 10
+            }))
+        );
+        assert_eq!(
+            peek(&[b'S', 0, 0, 0, 4], 0),
+            Ok(Some(Header {
+                tag: b'S',
+                length: 5
+            }))
+        );
     }
 }

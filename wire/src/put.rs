@@ -24,7 +24,10 @@ pub(crate) fn patch_length(out: &mut BytesMut, start: usize) {
     let length = out.len() - start;
     // What is written was read from messages below the caller's limits, far below 2 GiB; beyond it
     // the receiver would lose track of messages, which must not happen silently.
-    assert!(length <= i32::MAX as usize, "a message of {length} bytes cannot be sent");
+    assert!(
+        length <= i32::MAX as usize,
+        "a message of {length} bytes cannot be sent"
+    );
     out[start..start + 4].copy_from_slice(&(length as u32).to_be_bytes());
 }
 

@@ -14,11 +14,16 @@ pub(crate) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     pub(crate) fn new(message: &'static str, body: &'a [u8]) -> Self {
-        Self { rest: body, message }
+        Self {
+            rest: body,
+            message,
+        }
     }
 
     fn truncated(&self) -> ProtocolError {
-        ProtocolError::Truncated { message: self.message }
+        ProtocolError::Truncated {
+            message: self.message,
+        }
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], ProtocolError> {
@@ -59,8 +64,9 @@ impl<'a> Reader<'a> {
 
     /// A zero-terminated string, without its zero.
     pub(crate) fn string(&mut self) -> Result<&'a [u8], ProtocolError> {
-        let end = memchr::memchr(0, self.rest)
-            .ok_or(ProtocolError::Unterminated { message: self.message })?;
+        let end = memchr::memchr(0, self.rest).ok_or(ProtocolError::Unterminated {
+            message: self.message,
+        })?;
         let string = &self.rest[..end];
         self.rest = &self.rest[end + 1..];
         Ok(string)
@@ -126,14 +132,21 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn invalid(&self, what: &'static str, value: u32) -> ProtocolError {
-        ProtocolError::Value { message: self.message, what, value }
+        ProtocolError::Value {
+            message: self.message,
+            what,
+            value,
+        }
     }
 
     /// The body must end here.
     pub(crate) fn end(self) -> Result<(), ProtocolError> {
         match self.rest.len() {
             0 => Ok(()),
-            extra => Err(ProtocolError::Trailing { message: self.message, extra }),
+            extra => Err(ProtocolError::Trailing {
+                message: self.message,
+                extra,
+            }),
         }
     }
 }

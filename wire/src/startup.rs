@@ -29,7 +29,10 @@ pub enum Startup<'a> {
     /// Cancel what another connection runs; gets no answer.
     Cancel { process_id: u32, secret: &'a [u8] },
     /// A session by protocol 3.`minor`. Names starting with `_pq_.` are protocol options.
-    Start { minor: u16, parameters: StringPairs<'a> },
+    Start {
+        minor: u16,
+        parameters: StringPairs<'a>,
+    },
 }
 
 /// Reads the packet at the start of `buf`: what it says, and how many bytes it takes. `None` when it
@@ -44,7 +47,10 @@ pub fn parse(buf: &[u8], max: usize) -> Result<Option<(Startup<'_>, usize)>, Pro
     let declared = u32::from_be_bytes(*word);
     let length = declared as usize;
     if !(8..=max).contains(&length) {
-        return Err(ProtocolError::StartupLength { declared, limit: max });
+        return Err(ProtocolError::StartupLength {
+            declared,
+            limit: max,
+        });
     }
     match buf.get(4..length) {
         None => Ok(None),

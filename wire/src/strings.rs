@@ -46,6 +46,9 @@ impl<'a> StringPairs<'a> {
 
     /// The last value given for `name`.
     pub fn get(&self, name: &[u8]) -> Option<&'a [u8]> {
-        self.iter().filter(|(key, _)| *key == name).last().map(|(_, value)| value)
+        self.iter()
+            .filter(|(key, _)| *key == name)
+            .last()
+            .map(|(_, value)| value)
     }
 }

@@ -37,7 +37,10 @@ impl<'a> Values<'a> {
 
     #[inline]
     pub fn iter(&self) -> ValuesIter<'a> {
-        ValuesIter { left: self.count, rest: self.packed }
+        ValuesIter {
+            left: self.count,
+            rest: self.packed,
+        }
     }
 }
 

@@ -44,9 +44,15 @@ impl<'a> Authentication<'a> {
                 let salt = reader.salt()?;
                 reader.end().map(|()| Self::Md5 { salt })
             }
-            SASL => Ok(Self::Sasl { mechanisms: reader.strings_to_end()? }),
-            SASL_CONTINUE => Ok(Self::SaslContinue { data: reader.rest() }),
-            SASL_FINAL => Ok(Self::SaslFinal { data: reader.rest() }),
+            SASL => Ok(Self::Sasl {
+                mechanisms: reader.strings_to_end()?,
+            }),
+            SASL_CONTINUE => Ok(Self::SaslContinue {
+                data: reader.rest(),
+            }),
+            SASL_FINAL => Ok(Self::SaslFinal {
+                data: reader.rest(),
+            }),
             other => Ok(Self::Other(other)),
         }
     }

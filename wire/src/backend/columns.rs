@@ -99,7 +99,12 @@ impl<'a> RowDescription<'a> {
             out.put_u16(self.count);
             for field in self.fields() {
                 let (table_oid, type_oid) = (table(field.table_oid), type_(field.type_oid));
-                Field { table_oid, type_oid, ..field }.put(out);
+                Field {
+                    table_oid,
+                    type_oid,
+                    ..field
+                }
+                .put(out);
             }
         });
     }

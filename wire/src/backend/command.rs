@@ -43,8 +43,17 @@ impl<'a> CommandComplete<'a> {
 
     /// The tag up to its count, and the count's digits.
     fn split(&self) -> (&'a [u8], &'a [u8]) {
-        let digits = self.tag.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+        let digits = self
+            .tag
+            .iter()
+            .rev()
+            .take_while(|byte| byte.is_ascii_digit())
+            .count();
         let (words, digits) = self.tag.split_at(self.tag.len() - digits);
-        if words.ends_with(b" ") { (words, digits) } else { (self.tag, &[]) }
+        if words.ends_with(b" ") {
+            (words, digits)
+        } else {
+            (self.tag, &[])
+        }
     }
 }

@@ -20,7 +20,10 @@ impl<'a> CopyResponse<'a> {
         let format = Format::from_code(code.into())
             .ok_or_else(|| reader.invalid("format code", code.into()))?;
         let column_formats = reader.format_codes()?;
-        reader.end().map(|()| Self { format, column_formats })
+        reader.end().map(|()| Self {
+            format,
+            column_formats,
+        })
     }
 }
 

@@ -59,7 +59,9 @@ impl<'a> ErrorResponse<'a> {
 
     /// The text of the first field of that code.
     pub fn field(&self, code: u8) -> Option<&'a [u8]> {
-        self.fields().find(|(other, _)| *other == code).map(|(_, text)| text)
+        self.fields()
+            .find(|(other, _)| *other == code)
+            .map(|(_, text)| text)
     }
 
     /// The five characters; `XX000` (internal error) where the server sent none that can be read.
@@ -76,7 +78,9 @@ impl<'a> ErrorResponse<'a> {
 
     /// Whether the server closes the connection after this.
     pub fn is_fatal(&self) -> bool {
-        let severity = self.field(field::SEVERITY).or(self.field(field::SEVERITY_LOCALIZED));
+        let severity = self
+            .field(field::SEVERITY)
+            .or(self.field(field::SEVERITY_LOCALIZED));
         matches!(severity, Some(b"FATAL" | b"PANIC"))
     }
 }

@@ -103,7 +103,11 @@ impl<'a> NotificationResponse<'a> {
         let mut reader = Reader::new("NotificationResponse", body);
         let process_id = reader.u32()?;
         let (channel, payload) = (reader.string()?, reader.string()?);
-        reader.end().map(|()| Self { process_id, channel, payload })
+        reader.end().map(|()| Self {
+            process_id,
+            channel,
+            payload,
+        })
     }
 }
 
@@ -124,6 +128,9 @@ impl<'a> NegotiateProtocolVersion<'a> {
         let mut reader = Reader::new("NegotiateProtocolVersion", body);
         let (newest, count) = (reader.u32()?, reader.u32()?);
         let unrecognized = reader.strings(count)?;
-        reader.end().map(|()| Self { newest, unrecognized })
+        reader.end().map(|()| Self {
+            newest,
+            unrecognized,
+        })
     }
 }

@@ -27,5 +27,8 @@ pub const ROW_DESCRIPTION: u8 = b'T';
 
 /// Whether the message may come at any time, unasked (section "Asynchronous Operations").
 pub fn is_asynchronous(tag: u8) -> bool {
-    matches!(tag, NOTICE_RESPONSE | NOTIFICATION_RESPONSE | PARAMETER_STATUS)
+    matches!(
+        tag,
+        NOTICE_RESPONSE | NOTIFICATION_RESPONSE | PARAMETER_STATUS
+    )
 }

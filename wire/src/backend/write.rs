@@ -30,7 +30,9 @@ pub fn authentication_md5_password(out: &mut BytesMut, salt: [u8; 4]) {
 /// `mechanisms` in order of preference.
 pub fn authentication_sasl<'a>(out: &mut BytesMut, mechanisms: impl IntoIterator<Item = &'a [u8]>) {
     authentication(out, SASL, |out| {
-        mechanisms.into_iter().for_each(|mechanism| put::string(out, mechanism));
+        mechanisms
+            .into_iter()
+            .for_each(|mechanism| put::string(out, mechanism));
         out.put_u8(0);
     });
 }

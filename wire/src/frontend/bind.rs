@@ -35,7 +35,14 @@ impl<'a> Bind<'a> {
         let result_formats = reader.format_codes()?;
         reader.end()?;
         check_format_count(parameter_formats, parameters)?;
-        Ok(Self { portal, statement, parameter_formats, parameters, result_formats, tail })
+        Ok(Self {
+            portal,
+            statement,
+            parameter_formats,
+            parameters,
+            result_formats,
+            tail,
+        })
     }
 
     #[inline]
@@ -53,7 +60,10 @@ impl<'a> Bind<'a> {
     /// All parameters in order.
     pub fn parameters(&self) -> impl ExactSizeIterator<Item = (Format, Option<&'a [u8]>)> + 'a {
         let formats = self.parameter_formats;
-        self.parameters.iter().enumerate().map(move |(index, value)| (formats.of(index), value))
+        self.parameters
+            .iter()
+            .enumerate()
+            .map(move |(index, value)| (formats.of(index), value))
     }
 
     /// As sent: none means text for all, one stands for all columns.
@@ -102,7 +112,9 @@ impl<'a> Bind<'a> {
         for (_, value) in appended {
             put::value(out, *value);
         }
-        put::counted(out, self.result_formats.iter(), |out, format| out.put_u16(format.code()));
+        put::counted(out, self.result_formats.iter(), |out, format| {
+            out.put_u16(format.code())
+        });
     }
 }
 
@@ -133,5 +145,8 @@ fn check_format_count(
         return Ok(());
     }
     // Both were read from 16-bit counts.
-    Err(ProtocolError::FormatCount { formats: formats as u16, parameters: parameters as u16 })
+    Err(ProtocolError::FormatCount {
+        formats: formats as u16,
+        parameters: parameters as u16,
+    })
 }

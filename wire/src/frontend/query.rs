@@ -32,6 +32,9 @@ impl<'a> FunctionCall<'a> {
     pub fn parse(body: &'a [u8]) -> Result<Self, ProtocolError> {
         let mut reader = Reader::new("FunctionCall", body);
         let function_oid = reader.u32()?;
-        Ok(Self { function_oid, rest: reader.rest() })
+        Ok(Self {
+            function_oid,
+            rest: reader.rest(),
+        })
     }
 }

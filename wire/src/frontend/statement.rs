@@ -16,12 +16,19 @@ pub struct Parse<'a> {
 impl<'a> Parse<'a> {
     /// # Errors
     /// The body is malformed.
-    #[expect(clippy::self_named_constructors, reason = "named as every other message's")]
+    #[expect(
+        clippy::self_named_constructors,
+        reason = "named as every other message's"
+    )]
     pub fn parse(body: &'a [u8]) -> Result<Self, ProtocolError> {
         let mut reader = Reader::new("Parse", body);
         let (name, query) = (reader.string()?, reader.string()?);
         let parameter_types = reader.oids()?;
-        reader.end().map(|()| Self { name, query, parameter_types })
+        reader.end().map(|()| Self {
+            name,
+            query,
+            parameter_types,
+        })
     }
 }
 

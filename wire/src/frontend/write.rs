@@ -89,7 +89,9 @@ pub fn bind(
         put::string(out, statement);
         put_parameter_formats(out, count, parameters.iter().map(|(format, _)| *format));
         put::counted(out, parameters, |out, (_, value)| put::value(out, *value));
-        put::counted(out, result_formats, |out, format| out.put_u16(format.code()));
+        put::counted(out, result_formats, |out, format| {
+            out.put_u16(format.code())
+        });
     });
     Ok(())
 }

@@ -27,7 +27,11 @@ pub fn frontend(tag: u8, body: &[u8]) -> Result<Option<BytesMut>, ProtocolError>
         t::PARSE => {
             let parse = frontend::Parse::parse(body)?;
             let types = parse.parameter_types;
-            assert!(types.iter().eq((0..types.len()).filter_map(|index| types.get(index))));
+            assert!(
+                types
+                    .iter()
+                    .eq((0..types.len()).filter_map(|index| types.get(index)))
+            );
             write::parse(&mut out, parse.name, parse.query, types.iter())?;
         }
         t::QUERY => write::query(&mut out, frontend::Query::parse(body)?.text),
@@ -76,7 +80,10 @@ fn bind(body: &[u8], out: &mut BytesMut) -> Result<(), ProtocolError> {
 }
 
 fn bind_with_more(bind: &Bind<'_>) {
-    let more = [(Format::Binary, Some(&b"12345678"[..])), (Format::Text, None)];
+    let more = [
+        (Format::Binary, Some(&b"12345678"[..])),
+        (Format::Text, None),
+    ];
     let mut out = BytesMut::new();
     match bind.rewrite(&mut out, b"p", b"s", &more) {
         Ok(()) => {
@@ -140,7 +147,11 @@ pub fn backend(tag: u8, body: &[u8]) -> Result<Option<BytesMut>, ProtocolError> 
         }
         t::NOTIFICATION_RESPONSE => {
             let notification = backend::NotificationResponse::parse(body)?;
-            let backend::NotificationResponse { process_id, channel, payload } = notification;
+            let backend::NotificationResponse {
+                process_id,
+                channel,
+                payload,
+            } = notification;
             write::notification_response(&mut out, process_id, channel, payload);
         }
         t::PARAMETER_DESCRIPTION => {

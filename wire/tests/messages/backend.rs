@@ -21,7 +21,10 @@ fn another_implementation_reads_what_is_written() {
         if name == "NegotiateProtocolVersion" {
             continue;
         }
-        assert!(Message::parse(&mut message).expect(name).is_some(), "{name}");
+        assert!(
+            Message::parse(&mut message).expect(name).is_some(),
+            "{name}"
+        );
         assert!(message.is_empty(), "{name}");
     }
 }
@@ -37,7 +40,11 @@ fn oids_are_rewritten_and_all_else_kept() {
         type_modifier: 7,
         format: Binary,
     };
-    let plain = Field { name: b"id", type_oid: 20, ..field };
+    let plain = Field {
+        name: b"id",
+        type_oid: 20,
+        ..field
+    };
     let body = body_of(|out| write::row_description(out, [field, plain]));
     let description = RowDescription::parse(&body).unwrap();
     assert_eq!((description.len(), description.is_empty()), (2, false));
@@ -45,11 +52,14 @@ fn oids_are_rewritten_and_all_else_kept() {
     let rewritten = body_of(|out| description.rewrite_oids(out, |_| 5, moved));
     let rewritten = RowDescription::parse(&rewritten).unwrap();
     let (table_oid, type_oid) = (5, 17_400);
-    assert!(
-        rewritten
-            .fields()
-            .eq([Field { table_oid, type_oid, ..field }, Field { table_oid, ..plain }])
-    );
+    assert!(rewritten.fields().eq([
+        Field {
+            table_oid,
+            type_oid,
+            ..field
+        },
+        Field { table_oid, ..plain }
+    ]));
 }
 
 #[test]
@@ -57,7 +67,13 @@ fn parameters_of_the_router_are_not_described() {
     let body = body_of(|out| write::parameter_description(out, [20, 16_400, 20]));
     let description = ParameterDescription::parse(&body).unwrap();
     let shown = body_of(|out| description.rewrite_oids(out, 2, |oid| oid + 1));
-    assert!(ParameterDescription::parse(&shown).unwrap().types.iter().eq([21, 16_401]));
+    assert!(
+        ParameterDescription::parse(&shown)
+            .unwrap()
+            .types
+            .iter()
+            .eq([21, 16_401])
+    );
 }
 
 #[test]
@@ -70,7 +86,12 @@ fn columns_are_found_by_number() {
     assert_eq!(row.nth(2), Some(Some(&b""[..])));
     assert_eq!(row.nth(3), None);
     let first = body_of(|out| row.write_first(out, 2));
-    assert!(DataRow::parse(&first).unwrap().iter().eq([Some(&b"1"[..]), None]));
+    assert!(
+        DataRow::parse(&first)
+            .unwrap()
+            .iter()
+            .eq([Some(&b"1"[..]), None])
+    );
 }
 
 #[test]
@@ -123,7 +144,9 @@ fn an_error_without_fields_is_still_one() {
 fn every_severity_has_its_word() {
     use Severity::*;
     let words = [Panic, Fatal, Error, Warning, Notice, Debug, Info, Log].map(Severity::as_str);
-    let wanted = ["PANIC", "FATAL", "ERROR", "WARNING", "NOTICE", "DEBUG", "INFO", "LOG"];
+    let wanted = [
+        "PANIC", "FATAL", "ERROR", "WARNING", "NOTICE", "DEBUG", "INFO", "LOG",
+    ];
     assert_eq!(words, wanted);
 }
 
@@ -141,18 +164,26 @@ fn authentication_names_its_mechanisms() {
 
 #[test]
 fn unknown_kinds_of_authentication_are_told_by_number() {
-    assert_eq!(Authentication::parse(b"\0\0\0\x07any"), Ok(Authentication::Other(7)));
+    assert_eq!(
+        Authentication::parse(b"\0\0\0\x07any"),
+        Ok(Authentication::Other(7))
+    );
 }
 
 #[test]
 fn the_state_of_a_transaction_is_one_of_three() {
-    for status in
-        [TransactionStatus::Idle, TransactionStatus::InTransaction, TransactionStatus::Failed]
-    {
+    for status in [
+        TransactionStatus::Idle,
+        TransactionStatus::InTransaction,
+        TransactionStatus::Failed,
+    ] {
         let body = body_of(|out| write::ready_for_query(out, status));
         assert_eq!(ReadyForQuery::parse(&body), Ok(ReadyForQuery { status }));
     }
-    assert!(matches!(ReadyForQuery::parse(b"X"), Err(ProtocolError::Value { .. })));
+    assert!(matches!(
+        ReadyForQuery::parse(b"X"),
+        Err(ProtocolError::Value { .. })
+    ));
 }
 
 #[test]
@@ -160,7 +191,10 @@ fn a_cancel_key_has_a_secret_of_4_to_256_bytes() {
     for (length, sound) in [(3, false), (4, true), (256, true), (257, false)] {
         let secret = vec![1; length];
         let body = body_of(|out| write::backend_key_data(out, 7, &secret));
-        let wanted = sound.then_some(BackendKeyData { process_id: 7, secret: &secret });
+        let wanted = sound.then_some(BackendKeyData {
+            process_id: 7,
+            secret: &secret,
+        });
         assert_eq!(BackendKeyData::parse(&body).ok(), wanted);
     }
 }
@@ -183,7 +217,9 @@ fn a_huge_count_of_options_ends_with_the_body() {
 
 #[test]
 fn what_comes_unasked_is_known() {
-    let unasked: String =
-        (0..=255u8).filter(|tag| tag::is_asynchronous(*tag)).map(char::from).collect();
+    let unasked: String = (0..=255u8)
+        .filter(|tag| tag::is_asynchronous(*tag))
+        .map(char::from)
+        .collect();
     assert_eq!(unasked, "ANS");
 }

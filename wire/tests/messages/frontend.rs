@@ -53,7 +53,9 @@ fn writers_of_queries_agree_with_another_implementation() {
     write::close(&mut ours, StatementOrPortal::Portal, b"p");
     theirs::close(b'P', "p", &mut other).unwrap();
     write::copy_data(&mut ours, b"1\n");
-    theirs::CopyData::new(&b"1\n"[..]).unwrap().write(&mut other);
+    theirs::CopyData::new(&b"1\n"[..])
+        .unwrap()
+        .write(&mut other);
     write::copy_done(&mut ours);
     theirs::copy_done(&mut other);
     write::copy_fail(&mut ours, b"no");
@@ -101,7 +103,10 @@ fn parameters_are_found_by_number() {
 #[test]
 fn formats_alike_are_written_once() {
     let text = bind_of(&[(Text, None), (Text, None)], &[]);
-    assert_eq!(Bind::parse(&text[5..]).unwrap().parameter_formats().len(), 0);
+    assert_eq!(
+        Bind::parse(&text[5..]).unwrap().parameter_formats().len(),
+        0
+    );
     let binary = bind_of(&[(Binary, None), (Binary, None)], &[Binary]);
     let bind = Bind::parse(&binary[5..]).unwrap();
     assert_eq!(bind.parameter_formats().len(), 1);
@@ -116,7 +121,10 @@ fn a_bind_under_other_names_keeps_all_else() {
     let mut out = BytesMut::from(&b"before"[..]);
     bind.rewrite(&mut out, b"", b"other", &[]).unwrap();
     let renamed = Bind::parse(&out[6 + 5..]).unwrap();
-    assert_eq!((renamed.portal, renamed.statement), (&b""[..], &b"other"[..]));
+    assert_eq!(
+        (renamed.portal, renamed.statement),
+        (&b""[..], &b"other"[..])
+    );
     assert!(renamed.parameters().eq(bind.parameters()));
     assert_eq!(renamed.result_formats(), bind.result_formats());
 }
@@ -124,7 +132,11 @@ fn a_bind_under_other_names_keeps_all_else() {
 #[test]
 fn appended_parameters_stand_behind_the_own_ones() {
     let more = [(Binary, Some(&b"12345678"[..])), (Binary, None)];
-    for own in [&[][..], &[(Text, Some(&b"a"[..]))], &[(Binary, None), (Text, None)]] {
+    for own in [
+        &[][..],
+        &[(Text, Some(&b"a"[..]))],
+        &[(Binary, None), (Text, None)],
+    ] {
         let message = bind_of(own, &[Binary]);
         let bind = Bind::parse(&message[5..]).unwrap();
         let mut out = BytesMut::new();
@@ -154,21 +166,36 @@ fn more_parameters_than_can_be_counted_are_refused() {
 fn formats_must_be_none_one_or_as_many_as_parameters() {
     assert!(Bind::parse(&bind_body(&[1, 1, 0, 0])).is_ok());
     let error = Bind::parse(&bind_body(&[2, 0, 1, 0, 0])).unwrap_err();
-    assert_eq!(error, ProtocolError::FormatCount { formats: 2, parameters: 0 });
-    assert_eq!(error.to_string(), "bind message has 2 parameter formats but 0 parameters");
+    assert_eq!(
+        error,
+        ProtocolError::FormatCount {
+            formats: 2,
+            parameters: 0
+        }
+    );
+    assert_eq!(
+        error.to_string(),
+        "bind message has 2 parameter formats but 0 parameters"
+    );
 }
 
 #[test]
 fn a_format_code_is_0_or_1() {
     for body in [bind_body(&[1, 2, 0, 0]), bind_body(&[0, 0, 1, 0xffff])] {
-        assert!(matches!(Bind::parse(&body), Err(ProtocolError::Value { .. })));
+        assert!(matches!(
+            Bind::parse(&body),
+            Err(ProtocolError::Value { .. })
+        ));
     }
 }
 
 #[test]
 fn a_negative_length_other_than_null_is_an_error() {
     let body = bind_body(&[0, 1, 0xffff, 0xfffe, 0]);
-    assert_eq!(Bind::parse(&body), Err(ProtocolError::Truncated { message: "Bind" }));
+    assert_eq!(
+        Bind::parse(&body),
+        Err(ProtocolError::Truncated { message: "Bind" })
+    );
 }
 
 #[test]
@@ -183,17 +210,30 @@ fn the_messages_behind_tag_p_are_told_apart_by_the_reader() {
     let mut out = BytesMut::new();
     write::sasl_initial_response(&mut out, b"SCRAM-SHA-256", None);
     let response = SaslInitialResponse::parse(&out[5..]).unwrap();
-    assert_eq!(response, SaslInitialResponse { mechanism: b"SCRAM-SHA-256", data: None });
+    assert_eq!(
+        response,
+        SaslInitialResponse {
+            mechanism: b"SCRAM-SHA-256",
+            data: None
+        }
+    );
     assert_eq!(SaslResponse::parse(b"any").data, b"any");
     assert_eq!(Password::parse(b"secret\0").unwrap().password, b"secret");
     assert!(Password::parse(b"secret\0more\0").is_err());
-    assert_eq!(format!("{:?}", Password::parse(b"secret\0").unwrap()), "Password(..)");
+    assert_eq!(
+        format!("{:?}", Password::parse(b"secret\0").unwrap()),
+        "Password(..)"
+    );
 }
 
 #[test]
 fn a_subtype_other_than_statement_or_portal_is_an_error() {
     let error = Describe::parse(b"Xname\0").unwrap_err();
-    let wanted = ProtocolError::Value { message: "Describe", what: "subtype", value: 0x58 };
+    let wanted = ProtocolError::Value {
+        message: "Describe",
+        what: "subtype",
+        value: 0x58,
+    };
     assert_eq!(error, wanted);
     assert!(Close::parse(b"Xname\0").is_err());
 }
@@ -206,6 +246,9 @@ fn a_function_call_is_recognised() {
 
 #[test]
 fn only_tags_of_clients_are_known() {
-    let known: String = (0..=255u8).filter(|tag| tag::is_known(*tag)).map(char::from).collect();
+    let known: String = (0..=255u8)
+        .filter(|tag| tag::is_known(*tag))
+        .map(char::from)
+        .collect();
     assert_eq!(known, "BCDEFHPQSXcdfp");
 }

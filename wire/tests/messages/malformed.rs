@@ -8,7 +8,10 @@ use crate::{again, samples};
 type Again = fn(u8, &[u8]) -> Result<Option<BytesMut>, ProtocolError>;
 
 fn both_sides() -> [(Again, Vec<samples::Sample>); 2] {
-    [(again::frontend, samples::frontend()), (again::backend, samples::backend())]
+    [
+        (again::frontend, samples::frontend()),
+        (again::backend, samples::backend()),
+    ]
 }
 
 #[test]
@@ -75,8 +78,12 @@ fn a_damaged_body_never_panics() {
 #[test]
 fn every_tag_takes_every_body() {
     let (client, server) = samples::free_form();
-    let bodies: Vec<_> =
-        both_sides().into_iter().flat_map(|(_, all)| all).chain(client).chain(server).collect();
+    let bodies: Vec<_> = both_sides()
+        .into_iter()
+        .flat_map(|(_, all)| all)
+        .chain(client)
+        .chain(server)
+        .collect();
     for (_, message) in &bodies {
         for tag in 0..=255 {
             let _ = again::frontend(tag, &message[5..]);

@@ -28,8 +28,10 @@ const SESSIONS: [(&str, &[u8], &[u8]); 5] = [
 fn every_message_of_a_server_is_read_to_the_last_byte() {
     let mut tags = std::collections::BTreeSet::new();
     for (name, _, server) in SESSIONS {
-        let mut rest =
-            server.strip_prefix(b"N").filter(|_| name == "ssl_refused").unwrap_or(server);
+        let mut rest = server
+            .strip_prefix(b"N")
+            .filter(|_| name == "ssl_refused")
+            .unwrap_or(server);
         while let Some(header) = peek(rest, MAX_MESSAGE).unwrap() {
             let (message, behind) = rest.split_at(header.length);
             let anew = again::backend(header.tag, &message[5..]).expect(name);
@@ -61,7 +63,9 @@ fn every_message_of_a_client_is_read_to_the_last_byte() {
 
 fn behind_startup(mut client: &[u8]) -> &[u8] {
     loop {
-        let (packet, length) = startup::parse(client, startup::MAX_PACKET).unwrap().unwrap();
+        let (packet, length) = startup::parse(client, startup::MAX_PACKET)
+            .unwrap()
+            .unwrap();
         client = &client[length..];
         if let Startup::Start { parameters, .. } = packet {
             assert_eq!(parameters.get(b"user"), Some(&b"oskol"[..]));
