@@ -4,6 +4,7 @@
 //! DIR/cluster.json   the shards' ports             DIR/shard-0/   a data directory
 //! DIR/password       of the superuser, mode 0600   DIR/log/       the servers' logs
 //! DIR/pgpass         the same for libpq            DIR/run/       Unix sockets
+//! DIR/verifier       the same as SCRAM keeps it
 //! ```
 
 mod description;
@@ -21,7 +22,7 @@ use rand::distr::Alphanumeric;
 use crate::error::AtPath;
 use crate::init::write_secret;
 use crate::leftover;
-use crate::{Binaries, Error, Owner, Result, SUPERUSER, Server, ShardNode, Stop};
+use crate::{Binaries, Error, InitOptions, Owner, Result, SUPERUSER, Server, ShardNode, Stop};
 use description::Description;
 
 /// A longer path of a socket's directory does not fit into an address (unix(7): 108 bytes, with the socket's name).
@@ -105,7 +106,11 @@ impl LocalCluster {
             &owner,
             &binaries,
         )?;
-        initialise(&shards, &options.source, &mut progress)?;
+        let superuser = InitOptions {
+            verifier: Some(verifier(&directory, &password)?),
+            arguments: Vec::new(),
+        };
+        initialise(&shards, &options.source, &superuser, &mut progress)?;
         description.save(&directory)?;
         Ok(LocalCluster {
             directory,
@@ -173,6 +178,18 @@ fn password(directory: &Path, source: &Source) -> Result<String> {
     Ok(password)
 }
 
+/// The superuser's SCRAM verifier, the same on all shards: the key that a client's log-in proves to one of them then
+/// opens all.
+fn verifier(directory: &Path, password: &str) -> Result<String> {
+    let path = directory.join("verifier");
+    if let Ok(kept) = fs::read_to_string(&path) {
+        return Ok(kept.trim().to_owned());
+    }
+    let verifier = postgres_protocol::password::scram_sha_256(password.as_bytes());
+    write_secret(&path, &verifier)?;
+    Ok(verifier)
+}
+
 fn random_password() -> String {
     rand::rng()
         .sample_iter(Alphanumeric)
@@ -230,6 +247,7 @@ fn socket_directory(directory: &Path, owner: &Owner) -> Result<PathBuf> {
 fn initialise(
     shards: &[ShardNode],
     source: &Source,
+    superuser: &InitOptions,
     progress: &mut impl FnMut(&str),
 ) -> Result<()> {
     let mut fresh = Vec::new();
@@ -250,7 +268,7 @@ fn initialise(
         ));
     }
     let made = in_parallel(&fresh, |shard| match source {
-        Source::Initdb => shard.init(&[]),
+        Source::Initdb => shard.init(superuser),
         Source::Copy { template, .. } => shard.copy_from(template),
     });
     made.map(drop)

@@ -9,6 +9,24 @@ use std::process::Command;
 use crate::error::AtPath;
 use crate::{Error, Result, SUPERUSER, ShardNode, settings};
 
+const INITDB: [&str; 6] = [
+    "--encoding=UTF8",
+    "--locale=C.UTF-8",
+    "--data-checksums",
+    "--no-instructions",
+    "--auth-local=scram-sha-256",
+    "--auth-host=scram-sha-256",
+];
+
+#[derive(Debug, Clone, Default)]
+pub struct InitOptions {
+    /// What the server keeps of the superuser's password (`pg_authid.rolpassword`), where it must be the same on
+    /// several servers; none: made by the server.
+    pub verifier: Option<String>,
+    /// Further arguments of `initdb`.
+    pub arguments: Vec<String>,
+}
+
 impl ShardNode {
     /// Whether there is a data directory, of the version of our programs.
     pub fn is_initialised(&self) -> Result<bool> {
@@ -35,15 +53,15 @@ impl ShardNode {
     }
 
     /// Makes the data directory: UTF-8, locale C.UTF-8 (the same order of text on every machine), data checksums,
-    /// SCRAM for every connection. `more` are further arguments of `initdb`. Works in a directory beside it and
-    /// renames, so that a data directory is whole or absent.
-    pub fn init(&self, more: &[&str]) -> Result<()> {
+    /// SCRAM for every connection. Works in a directory beside it and renames, so that a data directory is whole or
+    /// absent.
+    pub fn init(&self, options: &InitOptions) -> Result<()> {
         self.prepare_directories()?;
         let unfinished = self.unfinished()?;
         let password_file = self.log_directory.join(format!("{}.password", self.name));
         let made = self
-            .write_password(&password_file)
-            .and_then(|()| self.initdb(&unfinished, &password_file, more));
+            .write_password(&password_file, options)
+            .and_then(|()| self.initdb(&unfinished, &password_file, &options.arguments));
         let removed = fs::remove_file(&password_file).at("cannot remove", &password_file);
         made.and(removed)?;
         settings::include(&unfinished)?;
@@ -95,31 +113,19 @@ impl ShardNode {
             .at("cannot rename to the data directory", unfinished)
     }
 
-    fn initdb(&self, directory: &Path, password_file: &Path, more: &[&str]) -> Result<()> {
+    fn initdb(&self, directory: &Path, password_file: &Path, more: &[String]) -> Result<()> {
         let mut arguments = vec![
             format!("--pgdata={}", directory.display()),
             format!("--username={SUPERUSER}"),
             format!("--pwfile={}", password_file.display()),
         ];
-        let fixed = [
-            "--encoding=UTF8",
-            "--locale=C.UTF-8",
-            "--data-checksums",
-            "--no-instructions",
-        ];
-        let auth = ["--auth-local=scram-sha-256", "--auth-host=scram-sha-256"];
-        arguments.extend(
-            fixed
-                .iter()
-                .chain(&auth)
-                .chain(more)
-                .map(|&argument| argument.to_owned()),
-        );
+        arguments.extend(INITDB.map(str::to_owned));
+        arguments.extend_from_slice(more);
         self.owner.run(&self.binaries.program("initdb"), arguments)
     }
 
-    fn write_password(&self, path: &Path) -> Result<()> {
-        write_secret(path, &self.password)?;
+    fn write_password(&self, path: &Path, options: &InitOptions) -> Result<()> {
+        write_secret(path, options.verifier.as_ref().unwrap_or(&self.password))?;
         self.owner.give(path)
     }
 }

@@ -21,6 +21,7 @@ pub use binaries::{Binaries, OLDEST_VERSION};
 pub use cluster::{LocalCluster, LocalClusterOptions, Source};
 pub use error::Error;
 pub use health::Health;
+pub use init::InitOptions;
 pub use node::ShardNode;
 pub use owner::Owner;
 pub use ports::free_port;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use shard_node::{Binaries, Owner, ShardNode, Stop};
+use shard_node::{Binaries, InitOptions, Owner, ShardNode, Stop};
 use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(Parser)]
@@ -57,7 +57,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         .build()?;
     let node = node(arguments)?;
     match arguments.command {
-        Command::Init => node.init(&[])?,
+        Command::Init => node.init(&InitOptions::default())?,
         Command::Start => {
             let server = node.start(Duration::from_secs(600))?;
             println!("ready: {}", node.url());

@@ -260,3 +260,15 @@ fn a_file_in_the_place_of_the_data_is_left_alone() {
         "text"
     );
 }
+
+#[test]
+fn the_superuser_has_the_same_verifier_on_all_shards_and_no_shard_the_others_system_identifier() {
+    let directory = directory();
+    let cluster = open(directory.path(), 2);
+    let _servers = cluster.start(PATIENCE).unwrap();
+    let on = |shard: usize, sql: &str| value(&cluster.shards[shard], sql);
+    let verifier = "select rolpassword from pg_authid where rolname = 'postgres'";
+    assert_eq!(on(0, verifier), on(1, verifier));
+    let identifier = "select system_identifier from pg_control_system()";
+    assert_ne!(on(0, identifier), on(1, identifier));
+}
