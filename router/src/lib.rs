@@ -6,6 +6,7 @@ pub mod backend {
     pub mod login;
 }
 pub mod cancel;
+pub mod cli;
 pub mod config;
 pub mod credentials;
 pub mod dial;
@@ -17,5 +18,16 @@ pub mod plan;
 pub mod route;
 pub mod scram;
 pub mod seats;
+pub mod shutdown;
+mod signals;
 pub mod stream;
+pub mod up;
 pub mod worker;
+
+use std::sync::Arc;
+
+/// Serves clients until `shutdown` is uttered; blocks. An error where it cannot begin or cannot go on.
+pub fn run(config: Arc<config::Config>, shutdown: shutdown::Shutdown) -> anyhow::Result<()> {
+    drop((config, shutdown));
+    anyhow::bail!("this build has no sessions yet")
+}

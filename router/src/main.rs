@@ -1,1 +1,8 @@
-fn main() {}
+//! The program `oskol`; see `router::cli`.
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+fn main() -> std::process::ExitCode {
+    router::cli::main()
+}

@@ -1,0 +1,341 @@
+//! Shards, a router and an oracle that belong to one test, or to all tests of a binary.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use shard_node::{LocalCluster, LocalClusterOptions, Server, ShardNode, Source, Stop};
+use tokio_postgres::Client;
+
+use crate::directory::Directory;
+use crate::router_process::RouterProcess;
+use crate::{Database, PATIENCE, connect, template};
+
+/// Settings of every test server: nothing survives a crash of the machine, and nothing has to.
+const SETTINGS: [(&str, &str); 7] = [
+    ("fsync", "off"),
+    ("full_page_writes", "off"),
+    ("shared_buffers", "32MB"),
+    ("max_connections", "300"),
+    ("max_prepared_transactions", "300"),
+    ("logging_collector", "off"),
+    ("log_statement", "none"),
+];
+
+#[derive(Debug, Clone, Default)]
+pub struct ClusterOptions {
+    /// None is four.
+    pub shards: Option<usize>,
+    /// Sections added to the router's configuration, other than [cluster], [listen], [admin] and [log].
+    pub config: String,
+    /// Set for the router process, such as ("OSKOL_LISTEN__WORKERS", "1").
+    pub environment: Vec<(String, String)>,
+    /// Set on every shard and the oracle, beyond ours.
+    pub settings: Vec<(String, String)>,
+}
+
+/// A router's place: it comes back to the same ports.
+struct Seat {
+    port: u16,
+    admin_port: u16,
+    config: PathBuf,
+    log: PathBuf,
+}
+
+pub struct Cluster {
+    // Dropped in this order: the router first, the directory last.
+    router: Mutex<Option<RouterProcess>>,
+    servers: Vec<Mutex<Option<Server>>>,
+    oracle: OnceLock<(Vec<Server>, LocalCluster)>,
+    shards: LocalCluster,
+    options: ClusterOptions,
+    seat: Seat,
+    databases: AtomicUsize,
+    directory: Directory,
+}
+
+impl Cluster {
+    /// A cluster of this test's own, with as many shards.
+    pub fn start(shards: usize) -> Cluster {
+        Cluster::start_with(ClusterOptions {
+            shards: Some(shards),
+            ..ClusterOptions::default()
+        })
+    }
+
+    pub fn start_with(options: ClusterOptions) -> Cluster {
+        let cluster = Cluster::without_router(options);
+        cluster.start_router();
+        cluster
+    }
+
+    /// Shards only; [`Cluster::start_router`] when the test is ready for it.
+    pub fn without_router(options: ClusterOptions) -> Cluster {
+        let directory = Directory::new();
+        let count = options.shards.unwrap_or(4);
+        let shards = postgres(&directory.path().join("shards"), count, &options.settings);
+        let servers = shards
+            .start(PATIENCE)
+            .unwrap_or_else(|error| panic!("{error}"));
+        let seat = Seat::new(directory.path(), "router", &shards, &options.config);
+        Cluster {
+            router: Mutex::new(None),
+            servers: servers
+                .into_iter()
+                .map(|server| Mutex::new(Some(server)))
+                .collect(),
+            oracle: OnceLock::new(),
+            shards,
+            options,
+            seat,
+            databases: AtomicUsize::new(0),
+            directory,
+        }
+    }
+
+    /// One cluster of four shards for all tests of this binary. Tests take databases of their own in it.
+    pub fn shared() -> &'static Cluster {
+        static SHARED: OnceLock<Cluster> = OnceLock::new();
+        SHARED.get_or_init(|| Cluster::start(4))
+    }
+
+    /// A database of its own for one test: fresh and empty on every shard. The name gets a number.
+    pub fn database(&self, name: &str) -> Database<'_> {
+        let number = self.databases.fetch_add(1, Ordering::Relaxed);
+        Database::create(self, format!("{name}_{number}"))
+    }
+
+    pub fn shard_count(&self) -> usize {
+        self.servers.len()
+    }
+
+    /// A connection string, with the superuser's password, to database `postgres` through the router.
+    pub fn url(&self) -> String {
+        self.url_of("postgres")
+    }
+
+    pub fn url_of(&self, database: &str) -> String {
+        url(self.seat.port, database)
+    }
+
+    /// The router's port of 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.seat.port
+    }
+
+    /// Port of `/metrics` and `/health`.
+    pub fn admin_port(&self) -> u16 {
+        self.seat.admin_port
+    }
+
+    /// The superuser's.
+    pub fn password(&self) -> &str {
+        template::PASSWORD
+    }
+
+    /// A connection through the router to database `postgres`.
+    pub async fn client(&self) -> Client {
+        connected(&self.url()).await
+    }
+
+    /// A connection straight to a shard's database `postgres`.
+    pub async fn shard(&self, number: usize) -> Client {
+        connected(&self.shard_url(number, "postgres")).await
+    }
+
+    pub fn shard_url(&self, number: usize, database: &str) -> String {
+        url(self.shards.shards[number].port, database)
+    }
+
+    pub fn shard_node(&self, number: usize) -> &ShardNode {
+        &self.shards.shards[number]
+    }
+
+    /// A connection to one plain PostgreSQL with nothing sharded, started when first asked for.
+    pub async fn oracle(&self) -> Client {
+        connected(&self.oracle_url("postgres")).await
+    }
+
+    pub fn oracle_url(&self, database: &str) -> String {
+        let (_, oracle) = self.oracle.get_or_init(|| {
+            let oracle = postgres(
+                &self.directory.path().join("oracle"),
+                1,
+                &self.options.settings,
+            );
+            (
+                oracle
+                    .start(PATIENCE)
+                    .unwrap_or_else(|error| panic!("{error}")),
+                oracle,
+            )
+        });
+        url(oracle.shards[0].port, database)
+    }
+
+    /// Starts the router where it does not run; waits until it serves.
+    pub fn start_router(&self) {
+        let mut router = lock(&self.router);
+        if router.is_none() {
+            *router = Some(self.run(&self.seat));
+        }
+    }
+
+    /// Kills the router without a goodbye.
+    pub fn kill_router(&self) {
+        lock(&self.router)
+            .take()
+            .into_iter()
+            .for_each(RouterProcess::kill);
+    }
+
+    /// Stops the router as an operator does, with SIGTERM.
+    pub fn stop_router(&self) {
+        lock(&self.router)
+            .take()
+            .into_iter()
+            .for_each(RouterProcess::stop);
+    }
+
+    /// The router's process id; none while it does not run.
+    pub fn router_pid(&self) -> Option<u32> {
+        lock(&self.router).as_ref().map(RouterProcess::pid)
+    }
+
+    /// What the router has logged.
+    pub fn router_log(&self) -> String {
+        std::fs::read_to_string(&self.seat.log).unwrap_or_default()
+    }
+
+    /// One more router of the same cluster, with the URL of its database `postgres`.
+    pub fn another_router(&self) -> (RouterProcess, String) {
+        let number = self.databases.fetch_add(1, Ordering::Relaxed);
+        let name = format!("router-{number}");
+        let seat = Seat::new(
+            self.directory.path(),
+            &name,
+            &self.shards,
+            &self.options.config,
+        );
+        (self.run(&seat), url(seat.port, "postgres"))
+    }
+
+    fn run(&self, seat: &Seat) -> RouterProcess {
+        RouterProcess::start(
+            &seat.config,
+            &self.options.environment,
+            &seat.log,
+            url(seat.port, "postgres"),
+        )
+    }
+
+    /// Kills a shard's postmaster; it is started again at once. Returns when it is back.
+    pub fn kill_shard(&self, number: usize) {
+        let server = lock(&self.servers[number]);
+        let server = server.as_ref().expect("the shard runs");
+        let restarts = server.restarts();
+        server.kill();
+        let deadline = std::time::Instant::now() + PATIENCE;
+        while server.restarts() == restarts || !server.is_ready() {
+            assert!(
+                std::time::Instant::now() < deadline,
+                "shard {number} does not come back"
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Stops a shard until [`Cluster::start_shard`].
+    pub fn stop_shard(&self, number: usize, how: Stop) {
+        lock(&self.servers[number])
+            .take()
+            .into_iter()
+            .for_each(|server| server.stop(how));
+    }
+
+    pub fn start_shard(&self, number: usize) {
+        let mut server = lock(&self.servers[number]);
+        if server.is_none() {
+            let started = self.shards.shards[number].start(PATIENCE);
+            *server = Some(started.unwrap_or_else(|error| panic!("{error}")));
+        }
+    }
+
+    pub(crate) fn report_failure(&self) {
+        self.directory.report_failure();
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.report_failure();
+        }
+    }
+}
+
+impl Seat {
+    fn new(directory: &Path, name: &str, shards: &LocalCluster, more: &str) -> Seat {
+        let port = || shard_node::free_port().unwrap_or_else(|error| panic!("{error}"));
+        let (port, admin_port) = (port(), port());
+        let config = directory.join(format!("{name}.toml"));
+        let text = configuration(shards, port, admin_port) + more;
+        std::fs::write(&config, text).expect("the directory is ours");
+        Seat {
+            port,
+            admin_port,
+            config,
+            log: directory.join(format!("{name}.log")),
+        }
+    }
+}
+
+fn configuration(shards: &LocalCluster, port: u16, admin_port: u16) -> String {
+    let password_file = shards.directory.join("password");
+    let mut text = format!(
+        "[cluster]\nname = \"test\"\npassword_file = {password_file:?}\n\n\
+         [listen]\naddresses = [\"127.0.0.1:{port}\"]\nworkers = 2\n\n\
+         [admin]\naddress = \"127.0.0.1:{admin_port}\"\n\n\
+         [log]\nlevel = \"{}\"\n\n",
+        std::env::var("TEST_ROUTER_LOG").unwrap_or_else(|_| "info".to_owned())
+    );
+    for (id, shard) in shards.shards.iter().enumerate() {
+        let (host, port) = (&shard.socket_directory, shard.port);
+        text += &format!("[[cluster.shards]]\nid = {id}\nhost = {host:?}\nport = {port}\n\n");
+    }
+    text
+}
+
+fn postgres(directory: &Path, count: usize, settings: &[(String, String)]) -> LocalCluster {
+    let mut options = LocalClusterOptions::new(directory);
+    options.shards = Some(count);
+    options.signal_at_our_death = "KILL";
+    options.source = Source::Copy {
+        template: template::data_directory(),
+        password: template::PASSWORD.to_owned(),
+    };
+    options.settings = SETTINGS
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
+    options.settings.extend(settings.iter().cloned());
+    LocalCluster::open(&options, |_| {}).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn url(port: u16, database: &str) -> String {
+    format!(
+        "postgres://postgres:{}@127.0.0.1:{port}/{database}",
+        template::PASSWORD
+    )
+}
+
+async fn connected(url: &str) -> Client {
+    connect(url)
+        .await
+        .unwrap_or_else(|error| panic!("{url}: {error}"))
+}
+
+/// What is locked is whole between two statements, also after another test's panic.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
