@@ -4,14 +4,17 @@
 pub mod cluster_command;
 pub mod copy;
 pub mod ddl;
+pub mod edits;
 pub mod facts;
 pub mod insert;
 pub mod key;
 pub mod names;
 pub mod scope;
+pub mod sequence;
 pub mod session_command;
 pub mod tokens;
 pub mod unsupported;
+pub mod volatile;
 
 use std::sync::Arc;
 

@@ -1,0 +1,117 @@
+//! Changes to a statement's text: byte ranges and what comes in their place. Gives [`Piece`]s. Knows
+//! nothing of SQL.
+
+use super::Piece;
+use super::tokens::{Span, Tokens};
+
+/// Changes to one text, in any order; they must not overlap.
+#[derive(Debug, Default)]
+pub struct Edits {
+    edits: Vec<(Span, Vec<Piece>)>,
+}
+
+impl Edits {
+    pub fn is_empty(&self) -> bool {
+        self.edits.is_empty()
+    }
+
+    pub fn replace(&mut self, span: Span, piece: Piece) {
+        self.edits.push((span, vec![piece]));
+    }
+
+    pub fn replace_text(&mut self, span: Span, text: impl Into<String>) {
+        self.replace(span, Piece::Text(text.into()));
+    }
+
+    pub fn insert_text(&mut self, at: usize, text: impl Into<String>) {
+        self.replace_text(at..at, text);
+    }
+
+    pub fn insert(&mut self, at: usize, pieces: Vec<Piece>) {
+        self.edits.push((at..at, pieces));
+    }
+
+    /// Whether an edit covers exactly the token or expression that starts at `start` and ends at `end`.
+    pub fn covers(&self, span: &Span) -> bool {
+        self.edits.iter().any(|(edited, _)| edited == span)
+    }
+
+    /// The text within `span`, changed.
+    pub fn apply(&self, text: &str, span: Span) -> Vec<Piece> {
+        let mut inside: Vec<_> =
+            self.edits.iter().filter(|(edit, _)| edit.start >= span.start && edit.end <= span.end).collect();
+        // Stable: several insertions at one place stay in the order in which they were made.
+        inside.sort_by_key(|(edit, _)| edit.start);
+        let mut pieces = Vec::new();
+        let mut at = span.start;
+        for (edit, replacement) in inside {
+            push_text(&mut pieces, &text[at..edit.start]);
+            for piece in replacement {
+                match piece {
+                    Piece::Text(text) => push_text(&mut pieces, text),
+                    hole => pieces.push(hole.clone()),
+                }
+            }
+            at = edit.end;
+        }
+        push_text(&mut pieces, &text[at..span.end]);
+        pieces
+    }
+
+    /// As [`Edits::apply`], with the client's `$n` cut out as [`Piece::Parameter`].
+    pub fn apply_with_parameters(&self, tokens: &Tokens<'_>, span: Span) -> Vec<Piece> {
+        let mut all = Edits { edits: self.edits.clone() };
+        for (at, number) in tokens.parameters(span.clone()) {
+            if !self.edits.iter().any(|(edit, _)| edit.start <= at.start && at.end <= edit.end) {
+                all.replace(at, Piece::Parameter(number));
+            }
+        }
+        all.apply(tokens.text, span)
+    }
+
+    /// The whole text, changed; for edits that are text alone.
+    pub fn to_text(&self, text: &str) -> String {
+        let mut result = String::with_capacity(text.len());
+        for piece in self.apply(text, 0..text.len()) {
+            if let Piece::Text(part) = piece {
+                result.push_str(&part);
+            }
+        }
+        result
+    }
+
+    /// How many [`Piece::NextId`] stand between `from` and `before`: the number of the next one.
+    pub fn ids_between(&self, from: usize, before: usize) -> usize {
+        let within = |edit: &Span| edit.start >= from && edit.start < before;
+        let ids = |pieces: &[Piece]| pieces.iter().filter(|piece| matches!(piece, Piece::NextId(_))).count();
+        self.edits.iter().filter(|(edit, _)| within(edit)).map(|(_, pieces)| ids(pieces)).sum()
+    }
+}
+
+fn push_text(pieces: &mut Vec<Piece>, text: &str) {
+    if text.is_empty() {
+        return;
+    }
+    match pieces.last_mut() {
+        Some(Piece::Text(last)) => last.push_str(text),
+        _ => pieces.push(Piece::Text(text.to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn edits_and_parameters_are_cut_in_order_of_the_text() {
+        let tokens = Tokens::of("($2, x, $1)");
+        let mut edits = Edits::default();
+        edits.insert_text(10, ", 7");
+        edits.replace_text(5..6, "DEFAULT");
+        let pieces = edits.apply_with_parameters(&tokens, 0..11);
+        let text = |text: &str| Piece::Text(text.to_owned());
+        let expected =
+            [text("("), Piece::Parameter(2), text(", DEFAULT, "), Piece::Parameter(1), text(", 7)")];
+        assert_eq!(pieces, expected);
+    }
+}

@@ -1,0 +1,62 @@
+//! ON CONFLICT: a row must not change its shard key on the way.
+
+use pg_query::NodeEnum;
+use pg_query::protobuf::{InsertStmt, Node, OnConflictAction, OnConflictClause, ResTarget};
+use schema::Relation;
+
+use crate::error::RouterError;
+use crate::plan::names;
+
+/// `ON CONFLICT DO NOTHING` may give back fewer rows than were sent; so may DO UPDATE with WHERE.
+pub fn may_skip_rows(insert: &InsertStmt) -> bool {
+    insert.on_conflict_clause.as_ref().is_some_and(|conflict| {
+        conflict.action() == OnConflictAction::OnconflictNothing || conflict.where_clause.is_some()
+    })
+}
+
+/// Refuses `DO UPDATE SET key = ...`, but for `key = EXCLUDED.key` where the conflict is about the key
+/// itself: then both are equal.
+pub fn keeps_key(insert: &InsertStmt, relation: &Relation, key: usize) -> Result<(), RouterError> {
+    let Some(conflict) = insert.on_conflict_clause.as_deref() else { return Ok(()) };
+    let key_name = relation.columns[key].name.as_str();
+    let harmless = |target: &ResTarget| {
+        target.name != key_name || (is_excluded(target, key_name) && is_about(conflict, relation, key))
+    };
+    let targets = conflict.target_list.iter().filter_map(|target| match target.node.as_ref() {
+        Some(NodeEnum::ResTarget(target)) => Some(target),
+        _ => None,
+    });
+    for target in targets {
+        if !harmless(target) {
+            return Err(refusal(key_name));
+        }
+    }
+    Ok(())
+}
+
+fn is_excluded(target: &ResTarget, key: &str) -> bool {
+    match target.val.as_deref().and_then(|value| value.node.as_ref()) {
+        Some(NodeEnum::ColumnRef(column)) => names::strings(&column.fields) == ["excluded", key],
+        _ => false,
+    }
+}
+
+/// Whether the conflicting rows are equal in the key.
+fn is_about(conflict: &OnConflictClause, relation: &Relation, key: usize) -> bool {
+    let Some(infer) = conflict.infer.as_deref() else { return false };
+    if !infer.conname.is_empty() {
+        let named = relation.unique_keys.iter().find(|unique| unique.name == infer.conname);
+        return named.is_some_and(|unique| unique.columns.contains(&key));
+    }
+    infer.index_elems.iter().any(|element| is_column(element, &relation.columns[key].name))
+}
+
+fn is_column(element: &Node, name: &str) -> bool {
+    matches!(element.node.as_ref(), Some(NodeEnum::IndexElem(element)) if element.name == name)
+}
+
+fn refusal(key: &str) -> RouterError {
+    RouterError::unsupported("shard-key-update", "ON CONFLICT DO UPDATE may not change the shard key")
+        .detail(format!("\"{key}\" is the shard key: the row would belong to another shard."))
+        .hint("Leave the shard key out of SET, or name a conflict target that contains it and set it to EXCLUDED.")
+}

@@ -1,0 +1,355 @@
+//! The table that an INSERT fills: which of its columns the values go to, which ids the router must add,
+//! and what else the statement reads.
+
+use std::sync::Arc;
+
+use pg_query::NodeEnum;
+use pg_query::protobuf::{InsertStmt, Node, OverridingKind, RangeVar};
+use schema::{DefaultValue, Placement, Relation};
+
+use super::rows::{Layout, RowLayout};
+use super::{Job, is_default, is_default_values, items, next_id, overrides};
+use crate::error::RouterError;
+use crate::plan::edits::Edits;
+use crate::plan::facts::{Facts, Mention};
+use crate::plan::scope::{self, Found};
+use crate::plan::tokens::{Span, Tokens};
+use crate::plan::{Piece, PlanContext, SequenceName, names, sequence};
+
+/// The table and the columns that the values go to, in order.
+#[derive(Debug)]
+pub struct Target {
+    pub relation: Arc<Relation>,
+    pub columns: Vec<usize>,
+}
+
+impl Target {
+    pub fn of(relation: Arc<Relation>, insert: &InsertStmt) -> Result<Self, RouterError> {
+        if insert.cols.is_empty() {
+            let width = width(insert).unwrap_or(0).min(relation.columns.len());
+            return Ok(Self { columns: (0..width).collect(), relation });
+        }
+        let columns = insert.cols.iter().map(|column| index_of(column, &relation)).collect::<Result<_, _>>()?;
+        Ok(Self { relation, columns })
+    }
+
+    /// Where among the values the column's is.
+    pub fn position(&self, column: usize) -> Option<usize> {
+        self.columns.iter().position(|&found| found == column)
+    }
+
+    /// Columns whose value the router makes when the client does not give it, with their sequences.
+    fn generated(&self) -> impl Iterator<Item = (usize, SequenceName)> + '_ {
+        self.relation
+            .columns
+            .iter()
+            .enumerate()
+            .filter_map(|(index, column)| Some((index, sequence::of_default(&column.default)?)))
+    }
+
+    /// Generated columns that get no value from the client at all.
+    pub fn absent_ids(&self) -> Vec<(usize, SequenceName)> {
+        self.generated().filter(|(column, _)| self.position(*column).is_none()).collect()
+    }
+
+    /// A column left out, or given as DEFAULT, whose default differs from one evaluation to the next.
+    pub fn volatile_default(&self, insert: &InsertStmt) -> Option<&str> {
+        let rows = super::values(insert).map_or(&[][..], |select| &select.values_lists);
+        let is_used = |column: usize| match self.position(column) {
+            None => true,
+            Some(position) => rows.iter().any(|row| items(row).get(position).is_some_and(is_default)),
+        };
+        self.relation.columns.iter().enumerate().find_map(|(index, column)| {
+            let volatile = matches!(column.default, DefaultValue::Expression { volatile: true, .. });
+            (volatile && is_used(index)).then_some(column.name.as_str())
+        })
+    }
+
+    fn always_identity(&self, column: usize) -> bool {
+        matches!(self.relation.columns[column].default, DefaultValue::Identity { always: true, .. })
+    }
+
+    fn identity(&self, column: usize) -> bool {
+        matches!(self.relation.columns[column].default, DefaultValue::Identity { .. })
+    }
+
+    /// A value is given for a GENERATED ALWAYS column without OVERRIDING: PostgreSQL's error 428C9, from
+    /// the statement as it is.
+    pub fn breaks_always(&self, insert: &InsertStmt, rows: &[Node]) -> bool {
+        overrides(insert, OverridingKind::OverridingNotSet)
+            && self.generated().filter(|(column, _)| self.always_identity(*column)).any(|(column, _)| {
+                self.position(column).is_some_and(|position| {
+                    rows.iter().any(|row| items(row).get(position).is_some_and(|value| !is_default(value)))
+                })
+            })
+    }
+
+    /// The changes that put ids into the text.
+    pub fn edits(&self, job: &Job<'_>, tokens: &Tokens<'_>, rows: &[Node]) -> Result<Edits, RouterError> {
+        let mut edits = Edits::default();
+        for (span, piece) in sequence::holes(job.facts, tokens, job.context)? {
+            if matches!(piece, Piece::NextId(_)) && !is_once_a_row(job, tokens, rows, &span) {
+                return Err(sequence::refusal("nextval"));
+            }
+            edits.replace(span, piece);
+        }
+        if self.generated().next().is_none() || self.breaks_always(job.insert, rows) {
+            return Ok(edits);
+        }
+        let layout = Layout::of(tokens, job.insert, rows.len()).ok_or_else(unforeseen_form)?;
+        let mut filled = self.fill_given(job, tokens, rows, &layout, &mut edits)?;
+        filled |= self.fill_absent(job, &layout, tokens, &mut edits);
+        if filled {
+            override_system(job.insert, &layout, &mut edits);
+        }
+        Ok(edits)
+    }
+
+    /// Replaces DEFAULT, and what OVERRIDING USER VALUE sets aside. True: for a GENERATED ALWAYS column, or
+    /// one that OVERRIDING USER VALUE would still set aside.
+    fn fill_given(
+        &self,
+        job: &Job<'_>,
+        tokens: &Tokens<'_>,
+        rows: &[Node],
+        layout: &Layout,
+        edits: &mut Edits,
+    ) -> Result<bool, RouterError> {
+        let set_aside = overrides(job.insert, OverridingKind::OverridingUserValue);
+        let mut needs_override = false;
+        for (column, sequence) in self.generated() {
+            let Some(position) = self.position(column) else { continue };
+            for (row, at) in rows.iter().zip(&layout.rows) {
+                let (Some(value), Some(span)) = (items(row).get(position), at.items.get(position)) else { continue };
+                let dropped = set_aside && self.identity(column);
+                if !is_default(value) && !dropped {
+                    continue;
+                }
+                if tokens.parameters(span.clone()).next().is_some() {
+                    return Err(dropped_parameter());
+                }
+                edits.replace(span.clone(), next_id(sequence.clone()));
+                needs_override |= self.always_identity(column) || dropped;
+            }
+        }
+        Ok(needs_override)
+    }
+
+    /// Adds the columns that are left out. True: one of them is an identity column whose value PostgreSQL
+    /// would refuse or set aside.
+    fn fill_absent(&self, job: &Job<'_>, layout: &Layout, tokens: &Tokens<'_>, edits: &mut Edits) -> bool {
+        let absent = self.absent_ids();
+        if absent.is_empty() {
+            return false;
+        }
+        let set_aside = overrides(job.insert, OverridingKind::OverridingUserValue);
+        let needs_override = absent
+            .iter()
+            .any(|&(column, _)| self.always_identity(column) || (set_aside && self.identity(column)));
+        self.name_columns(&absent, layout, edits);
+        if is_default_values(job.insert) {
+            let mut pieces = vec![Piece::Text("VALUES (".to_owned())];
+            push_ids(&absent, &mut pieces, false);
+            pieces.push(Piece::Text(")".to_owned()));
+            let first = tokens.index_at(layout.source);
+            edits.replace_text(layout.source..tokens.span(first + 1).end, "");
+            edits.insert(layout.source, pieces);
+        }
+        for row in &layout.rows {
+            append_ids(&absent, row, edits);
+        }
+        needs_override
+    }
+
+    fn name_columns(&self, absent: &[(usize, SequenceName)], layout: &Layout, edits: &mut Edits) {
+        let quoted = |column: usize| names::quote_identifier(&self.relation.columns[column].name);
+        let added = absent.iter().map(|&(column, _)| quoted(column));
+        if let Some(close) = layout.columns_close {
+            edits.insert_text(close, added.map(|name| format!(", {name}")).collect::<String>());
+            return;
+        }
+        let all: Vec<_> = self.columns.iter().map(|&column| quoted(column)).chain(added).collect();
+        edits.insert_text(layout.before_overriding, format!("({}) ", all.join(", ")));
+    }
+}
+
+fn append_ids(absent: &[(usize, SequenceName)], row: &RowLayout, edits: &mut Edits) {
+    let mut pieces = Vec::new();
+    push_ids(absent, &mut pieces, true);
+    edits.insert(row.end_of_items(), pieces);
+}
+
+fn push_ids(absent: &[(usize, SequenceName)], pieces: &mut Vec<Piece>, mut comma: bool) {
+    for (_, sequence) in absent {
+        if comma {
+            pieces.push(Piece::Text(", ".to_owned()));
+        }
+        pieces.push(next_id(sequence.clone()));
+        comma = true;
+    }
+}
+
+/// Ids made by the router are values to PostgreSQL, which takes them for GENERATED ALWAYS only so.
+fn override_system(insert: &InsertStmt, layout: &Layout, edits: &mut Edits) {
+    match &layout.overriding_user {
+        Some(user) => edits.replace_text(user.clone(), "SYSTEM"),
+        None if overrides(insert, OverridingKind::OverridingSystemValue) => {}
+        None => edits.insert_text(layout.before_overriding, "OVERRIDING SYSTEM VALUE "),
+    }
+}
+
+/// Whether an expression is evaluated exactly once for the row it stands in.
+fn is_once_a_row(job: &Job<'_>, tokens: &Tokens<'_>, rows: &[Node], span: &Span) -> bool {
+    let inside = |row: &RowLayout| row.span.start <= span.start && span.end <= row.span.end;
+    job.facts.sublinks == 0
+        && Layout::of(tokens, job.insert, rows.len()).is_some_and(|layout| layout.rows.iter().any(inside))
+}
+
+/// Number of values in a row.
+fn width(insert: &InsertStmt) -> Option<usize> {
+    match insert.select_stmt.as_deref()?.node.as_ref()? {
+        NodeEnum::SelectStmt(select) => {
+            Some(select.values_lists.first().map_or(select.target_list.len(), |row| items(row).len()))
+        }
+        _ => None,
+    }
+}
+
+fn index_of(column: &Node, relation: &Relation) -> Result<usize, RouterError> {
+    let Some(NodeEnum::ResTarget(column)) = column.node.as_ref() else { return Err(unforeseen_form()) };
+    relation.columns.iter().position(|found| found.name == column.name).ok_or_else(|| {
+        let message = format!("column \"{}\" of relation \"{}\" does not exist", column.name, relation.name);
+        RouterError { position: u32::try_from(column.location + 1).ok(), ..RouterError::new("42703", message) }
+    })
+}
+
+pub fn unforeseen_form() -> RouterError {
+    RouterError::unsupported("insert-form", "this form of INSERT is not supported")
+        .detail("The router could not find where its rows stand in the text.")
+        .hint("Write it as INSERT INTO table (columns) VALUES (...), (...).")
+}
+
+fn dropped_parameter() -> RouterError {
+    RouterError::unsupported("overriding-user-value", "OVERRIDING USER VALUE is not supported over a parameter")
+        .hint("Leave the identity column out of the INSERT.")
+}
+
+/// What an INSERT reads besides the table it fills.
+#[derive(Debug, Default)]
+pub struct Others {
+    pub sharded: Option<String>,
+    pub local: Option<String>,
+    pub temporary: bool,
+    /// Sequence functions of the statement, if any, are about sequences of local tables.
+    pub only_home_sequences: bool,
+}
+
+pub fn others(facts: &Facts, target: &RangeVar, context: &PlanContext<'_>) -> Result<Others, RouterError> {
+    let mut others = Others { only_home_sequences: only_home_sequences(facts, context), ..Others::default() };
+    let at = usize::try_from(target.location).unwrap_or(0);
+    for table in facts.tables().filter(|table| table.location != at) {
+        others.add(table, context);
+    }
+    Ok(others)
+}
+
+/// Every string in the statement that names a leased sequence counts, whichever function it is given to.
+fn only_home_sequences(facts: &Facts, context: &PlanContext<'_>) -> bool {
+    let is_leased = |text: &String| {
+        names::parse_qualified(text).is_some_and(|(schema, name)| {
+            matches!(scope::find_name(schema.as_deref(), &name, context),
+                Found::Relation(found) if sequence::is_leased(&found) || found.placement != Placement::Local)
+        })
+    };
+    !facts.strings.iter().any(is_leased) && !facts.calls(&["lastval"])
+}
+
+impl Others {
+    fn add(&mut self, table: &Mention, context: &PlanContext<'_>) {
+        let name = || Some(table.name.clone());
+        match scope::find_name(table.schema.as_deref(), &table.name, context) {
+            Found::Temporary => {
+                self.temporary = true;
+                self.local = name();
+            }
+            Found::Home => self.local = name(),
+            Found::Relation(found) => {
+                let placements = placements(&found, context);
+                if placements.iter().any(|placement| matches!(placement, Placement::Sharded { .. })) {
+                    self.sharded = name();
+                } else if placements.contains(&Placement::Local) {
+                    self.local = name();
+                }
+            }
+        }
+    }
+
+    /// What runs on the home shard sees no sharded rows but its own.
+    pub fn none_sharded(&self) -> Result<(), RouterError> {
+        match &self.sharded {
+            Some(table) => Err(reads_sharded(table)),
+            None => Ok(()),
+        }
+    }
+
+    pub fn only_reference(&self) -> Result<(), RouterError> {
+        self.none_sharded()?;
+        match &self.local {
+            Some(table) => Err(RouterError::unsupported(
+                "insert-select",
+                "INSERT into a table on several shards from a local table is not supported yet",
+            )
+            .detail(format!("\"{table}\" is on the home shard only."))
+            .hint("Read the rows first and insert them as VALUES or by COPY.")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The placements of a relation, or of all that a view reads.
+fn placements(relation: &Relation, context: &PlanContext<'_>) -> Vec<Placement> {
+    if relation.reads.is_empty() {
+        return vec![scope::placement(relation, context)];
+    }
+    let find = |(schema, name): &(String, String)| context.snapshot.relations.get(schema)?.get(name);
+    relation
+        .reads
+        .iter()
+        .map(|read| find(read).map_or(Placement::Local, |relation| scope::placement(relation, context)))
+        .collect()
+}
+
+fn reads_sharded(table: &str) -> RouterError {
+    RouterError::unsupported("insert-select", "INSERT from a query over a sharded table is not supported yet")
+        .detail(format!("The statement reads \"{table}\", whose rows are on several shards."))
+        .hint("Read the rows first and insert them as VALUES or by COPY.")
+}
+
+/// A user's function that reads sharded tables would see one shard's rows.
+pub fn no_function_over_sharded(facts: &Facts, context: &PlanContext<'_>) -> Result<(), RouterError> {
+    function_that(facts, context, |function| !function.mentions_sharded.is_empty())
+}
+
+/// A user's function that reads tables at all is right on the home shard only.
+pub fn no_function_over_tables(facts: &Facts, context: &PlanContext<'_>) -> Result<(), RouterError> {
+    function_that(facts, context, |function| !function.mentions_sharded.is_empty() || function.mentions_local)
+}
+
+fn function_that(
+    facts: &Facts,
+    context: &PlanContext<'_>,
+    is_bad: impl Fn(&schema::Function) -> bool,
+) -> Result<(), RouterError> {
+    let bad = facts.functions.iter().find(|call| {
+        context.snapshot.functions.get(&call.name).is_some_and(|overloads| overloads.iter().any(&is_bad))
+    });
+    match bad {
+        Some(call) => Err(RouterError::unsupported(
+            "function-reads-tables",
+            format!("function {}() cannot be called in this statement", call.name),
+        )
+        .detail("Its body mentions tables whose rows are not all where this statement runs.")
+        .hint("Call it in a statement of its own and pass the result.")),
+        None => Ok(()),
+    }
+}
