@@ -11,6 +11,8 @@ pub mod config;
 pub mod credentials;
 pub mod dial;
 pub mod error;
+pub mod handshake;
+pub mod listen;
 pub mod merge;
 pub mod metrics;
 pub mod parse;
