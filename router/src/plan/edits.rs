@@ -27,21 +27,23 @@ impl Edits {
         self.replace_text(at..at, text);
     }
 
-    pub fn insert(&mut self, at: usize, pieces: Vec<Piece>) {
-        self.edits.push((at..at, pieces));
+    pub fn replace_all(&mut self, span: Span, pieces: Vec<Piece>) {
+        self.edits.push((span, pieces));
     }
 
-    /// Whether an edit covers exactly the token or expression that starts at `start` and ends at `end`.
-    pub fn covers(&self, span: &Span) -> bool {
-        self.edits.iter().any(|(edited, _)| edited == span)
+    /// What replaces exactly `span`, if it is one piece.
+    pub fn replacement(&self, span: &Span) -> Option<&Piece> {
+        let (_, pieces) = self.edits.iter().find(|(edited, _)| edited == span)?;
+        pieces.first()
     }
 
     /// The text within `span`, changed.
     pub fn apply(&self, text: &str, span: Span) -> Vec<Piece> {
         let mut inside: Vec<_> =
             self.edits.iter().filter(|(edit, _)| edit.start >= span.start && edit.end <= span.end).collect();
-        // Stable: several insertions at one place stay in the order in which they were made.
-        inside.sort_by_key(|(edit, _)| edit.start);
+        // Stable: several insertions at one place stay in the order in which they were made, and all of
+        // them come before what replaces the text there.
+        inside.sort_by_key(|(edit, _)| (edit.start, edit.end));
         let mut pieces = Vec::new();
         let mut at = span.start;
         for (edit, replacement) in inside {

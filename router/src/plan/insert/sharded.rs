@@ -11,7 +11,7 @@ use crate::error::RouterError;
 use crate::plan::edits::Edits;
 use crate::plan::key::Constant;
 use crate::plan::tokens::Tokens;
-use crate::plan::{Action, ByKey, Fallback, KeyExpr, Plan, Split, SplitInsert, SplitRow, sequence};
+use crate::plan::{Action, ByKey, Fallback, KeyExpr, Piece, Plan, Split, SplitInsert, SplitRow, sequence};
 
 pub fn plan(job: &Job<'_>, target: &Target, key: usize, key_type: KeyType) -> Planned {
     job.others.only_reference()?;
@@ -123,8 +123,9 @@ impl Keyed<'_> {
         let Some(position) = self.position() else {
             return self.default_key(Some(edits.ids_between(from, at.end_of_items()) + self.appended_before()));
         };
-        match at.items.get(position) {
-            Some(span) if edits.covers(span) => Ok(KeyExpr::GeneratedId(edits.ids_between(from, span.start))),
+        let Some(span) = at.items.get(position) else { return Err(self.unknown_key()) };
+        match edits.replacement(span) {
+            Some(Piece::NextId(_)) => Ok(KeyExpr::GeneratedId(edits.ids_between(from, span.start))),
             _ => self.key_of(row, Some(position)),
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use pg_query::NodeEnum;
 use pg_query::protobuf::{InsertStmt, Node, OverridingKind, RangeVar};
-use schema::{DefaultValue, Placement, Relation};
+use schema::{DefaultValue, Placement, Relation, RelationKind};
 
 use super::rows::{Layout, RowLayout};
 use super::{Job, is_default, is_default_values, items, next_id, overrides};
@@ -152,8 +152,7 @@ impl Target {
             push_ids(&absent, &mut pieces, false);
             pieces.push(Piece::Text(")".to_owned()));
             let first = tokens.index_at(layout.source);
-            edits.replace_text(layout.source..tokens.span(first + 1).end, "");
-            edits.insert(layout.source, pieces);
+            edits.replace_all(layout.source..tokens.span(first + 1).end, pieces);
         }
         for row in &layout.rows {
             append_ids(&absent, row, edits);
@@ -176,7 +175,7 @@ impl Target {
 fn append_ids(absent: &[(usize, SequenceName)], row: &RowLayout, edits: &mut Edits) {
     let mut pieces = Vec::new();
     push_ids(absent, &mut pieces, true);
-    edits.insert(row.end_of_items(), pieces);
+    edits.replace_all(row.end_of_items()..row.end_of_items(), pieces);
 }
 
 fn push_ids(absent: &[(usize, SequenceName)], pieces: &mut Vec<Piece>, mut comma: bool) {
@@ -315,7 +314,9 @@ fn placements(relation: &Relation, context: &PlanContext<'_>) -> Vec<Placement> 
     relation
         .reads
         .iter()
-        .map(|read| find(read).map_or(Placement::Local, |relation| scope::placement(relation, context)))
+        .map(find)
+        .filter(|found| found.is_none_or(|relation| relation.kind != RelationKind::View))
+        .map(|found| found.map_or(Placement::Local, |relation| scope::placement(relation, context)))
         .collect()
 }
 
