@@ -53,7 +53,7 @@ impl Limit {
     }
 
     /// Counts one row. Not to be asked when the limit is reached.
-    pub fn next(&mut self) -> Verdict {
+    pub fn admit(&mut self) -> Verdict {
         if self.offset > 0 {
             self.offset -= 1;
             return Verdict::Skip;

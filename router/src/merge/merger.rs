@@ -138,7 +138,7 @@ impl Merger {
                 Next::Row(row) => row,
                 Next::Wait(step) => return Ok(step),
             };
-            if self.limit.next() == Verdict::Give {
+            if self.limit.admit() == Verdict::Give {
                 self.write(&row, out)?;
                 self.rows += 1;
                 return Ok(Step::Row);
