@@ -7,12 +7,14 @@ pub mod backend {
 }
 pub mod cancel;
 pub mod cli;
+pub mod check;
 pub mod config;
 pub mod credentials;
 pub mod dial;
 pub mod error;
 pub mod handshake;
 pub mod listen;
+pub mod management;
 pub mod merge;
 pub mod metrics;
 pub mod parse;
