@@ -4,11 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::Context;
 use clap::{Parser, Subcommand};
-use tracing_subscriber::EnvFilter;
 
-use crate::config::{Config, LogConfig};
+use crate::config::Config;
+use crate::log;
 use crate::signals;
 use crate::up::{self, UpOptions};
 
@@ -92,40 +91,15 @@ fn router(path: &Path) -> anyhow::Result<()> {
     crate::run(Arc::new(config), stop)
 }
 
-/// Prints every fault on a line of its own.
+/// Prints every finding on a line of its own; fails when one of them is `wrong`.
 fn check(path: &Path) -> anyhow::Result<ExitCode> {
-    let checked = Config::load(Some(path)).and_then(|config| config.require_shards());
-    match checked {
-        Ok(()) => {
-            println!("{}: fine", path.display());
-            Ok(ExitCode::SUCCESS)
-        }
-        Err(error) => {
-            println!("{error}");
-            Ok(ExitCode::FAILURE)
-        }
-    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let fine = runtime.block_on(crate::check::run(Some(path), &mut std::io::stdout().lock()))?;
+    Ok(if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn load(path: Option<&Path>) -> anyhow::Result<Config> {
     let config = Config::load(path)?;
-    start_log(&config.log)?;
+    log::init(&config.log)?;
     Ok(config)
-}
-
-/// To standard error; a terminal gets colours.
-fn start_log(log: &LogConfig) -> anyhow::Result<()> {
-    let filter =
-        EnvFilter::try_new(&log.level).with_context(|| format!("log.level = \"{}\"", log.level))?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    let started = if log.json {
-        builder.json().try_init()
-    } else {
-        builder
-            .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-            .try_init()
-    };
-    started.map_err(|error| anyhow::anyhow!("the log cannot be started: {error}"))
 }

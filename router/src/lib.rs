@@ -6,14 +6,15 @@ pub mod backend {
     pub mod login;
 }
 pub mod cancel;
-pub mod cli;
 pub mod check;
+pub mod cli;
 pub mod config;
 pub mod credentials;
 pub mod dial;
 pub mod error;
 pub mod handshake;
 pub mod listen;
+pub mod log;
 pub mod management;
 pub mod merge;
 pub mod metrics;
