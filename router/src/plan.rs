@@ -6,6 +6,7 @@ pub mod copy;
 pub mod ddl;
 pub mod edits;
 pub mod facts;
+mod finish;
 pub mod insert;
 pub mod key;
 pub mod names;
@@ -397,7 +398,7 @@ pub struct Explain {
 
 /// Plans one statement. Never fails: what cannot be done is [`Action::Refuse`].
 pub fn plan(statement: &Statement, context: &PlanContext<'_>) -> Plan {
-    plan_node(statement, &statement.node, context)
+    plan_node(statement, &statement.node, context).finish(&statement.text)
 }
 
 /// Plans `node`, which is `statement`'s own node or one inside it (what EXPLAIN explains).
