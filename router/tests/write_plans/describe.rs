@@ -124,6 +124,7 @@ fn pieces(pieces: &[Piece]) -> String {
 fn key(key_expression: &KeyExpr) -> String {
     match key_expression {
         KeyExpr::Parameter { number, cast_to: None } => format!("${number}"),
+        KeyExpr::SharedParameter { number, .. } => format!("${number} (shared)"),
         KeyExpr::Parameter { number, cast_to: Some(oid) } => format!("${number}::{oid}"),
         KeyExpr::Literal { value, cast_to, .. } => {
             let cast = cast_to.map(|oid| format!("::{oid}")).unwrap_or_default();
