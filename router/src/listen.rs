@@ -17,9 +17,9 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 
 use crate::config::ListenConfig;
+use crate::shutdown::Shutdown;
 use crate::worker::{ClientSocket, Peer, WorkerHandle};
 use unix::UnixSocket;
 
@@ -55,11 +55,11 @@ pub struct Listeners {
     limit: usize,
 }
 
-/// Binds and serves until `shutdown` turns true; see [`bind`] and [`Listeners::serve`].
+/// Binds and serves until shutdown is requested; see [`bind`] and [`Listeners::serve`].
 pub async fn listen(
     config: &ListenConfig,
     workers: &[WorkerHandle],
-    shutdown: watch::Receiver<bool>,
+    shutdown: Shutdown,
 ) -> Result<(), ListenError> {
     bind(config)?.serve(workers, shutdown).await;
     Ok(())
@@ -117,12 +117,12 @@ impl Listeners {
             .collect()
     }
 
-    /// Accepts until `shutdown` turns true or its sender is gone; then closes the sockets.
-    pub async fn serve(self, workers: &[WorkerHandle], mut shutdown: watch::Receiver<bool>) {
+    /// Accepts until shutdown is requested; then closes the sockets.
+    pub async fn serve(self, workers: &[WorkerHandle], mut shutdown: Shutdown) {
         let accepting = self.accept_all(workers);
         tokio::select! {
             () = accepting => {}
-            _ = shutdown.wait_for(|stop| *stop) => {}
+            () = shutdown.requested() => {}
         }
     }
 

@@ -29,7 +29,7 @@ async fn connections_are_spread_over_the_workers() {
     let listeners = bind(&config(None)).unwrap();
     let address = listeners.addresses()[0];
     let (handles, mut inboxes) = workers(2);
-    let (stop, shutdown) = watch::channel(false);
+    let (stop, shutdown) = crate::shutdown::shutdown();
     let clients = async {
         let _first = TcpStream::connect(address).await.unwrap();
         let first = client(&mut inboxes[0]).await;
@@ -40,7 +40,7 @@ async fn connections_are_spread_over_the_workers() {
         let _third = TcpStream::connect(address).await.unwrap();
         let third = client(&mut inboxes[0]).await;
         assert!(third.socket.into_stream().is_ok());
-        stop.send(true).unwrap();
+        stop.stop();
     };
     tokio::join!(listeners.serve(&handles, shutdown), clients);
     assert!(TcpStream::connect(address).await.is_err());
@@ -50,9 +50,11 @@ async fn connections_are_spread_over_the_workers() {
 async fn a_unix_socket_is_served_and_its_file_removed() {
     let directory = tempfile::tempdir().unwrap();
     let listeners = bind(&config(Some(directory.path()))).unwrap();
-    let path = directory.path().join(format!(".s.PGSQL.{}", listeners.addresses()[0].port()));
+    let path = directory
+        .path()
+        .join(format!(".s.PGSQL.{}", listeners.addresses()[0].port()));
     let (handles, mut inboxes) = workers(1);
-    let (stop, shutdown) = watch::channel(false);
+    let (stop, shutdown) = crate::shutdown::shutdown();
     let clients = async {
         let _stream = UnixStream::connect(&path).await.unwrap();
         assert_eq!(client(&mut inboxes[0]).await.peer, Peer::Unix);
@@ -79,27 +81,37 @@ async fn a_stale_socket_file_is_replaced_and_a_live_one_is_not() {
 #[tokio::test]
 async fn an_address_in_use_is_named() {
     let first = bind(&config(None)).unwrap();
-    let taken = ListenConfig { addresses: first.addresses(), ..config(None) };
+    let taken = ListenConfig {
+        addresses: first.addresses(),
+        ..config(None)
+    };
     let error = bind(&taken).unwrap_err().to_string();
     assert!(error.contains(&first.addresses()[0].to_string()), "{error}");
 }
 
 #[tokio::test]
 async fn connections_beyond_all_bounds_are_closed() {
-    let listeners = bind(&ListenConfig { max_clients: 0, ..config(None) }).unwrap();
+    let listeners = bind(&ListenConfig {
+        max_clients: 0,
+        ..config(None)
+    })
+    .unwrap();
     let address = listeners.addresses()[0];
     let (handles, mut inboxes) = workers(1);
-    let (stop, shutdown) = watch::channel(false);
+    let (stop, shutdown) = crate::shutdown::shutdown();
     let clients = async {
         let mut kept = Vec::new();
         for _ in 0..SPARE_CONNECTIONS {
-            kept.push((TcpStream::connect(address).await.unwrap(), client(&mut inboxes[0]).await));
+            kept.push((
+                TcpStream::connect(address).await.unwrap(),
+                client(&mut inboxes[0]).await,
+            ));
         }
         let surplus = TcpStream::connect(address).await.unwrap();
         surplus.readable().await.unwrap();
         assert!(!matches!(surplus.try_read(&mut [0]), Ok(1..)));
         assert!(inboxes[0].try_recv().is_err());
-        stop.send(true).unwrap();
+        stop.stop();
     };
     tokio::join!(listeners.serve(&handles, shutdown), clients);
 }

@@ -34,7 +34,11 @@ impl UnixSocket {
         let listener = UnixListener::bind(path)?;
         std::fs::set_permissions(path, Permissions::from_mode(MODE))?;
         let inode = std::fs::symlink_metadata(path)?.ino();
-        Ok(Self { listener, path: path.to_owned(), inode })
+        Ok(Self {
+            listener,
+            path: path.to_owned(),
+            inode,
+        })
     }
 
     pub(super) fn poll_accept(
@@ -50,7 +54,9 @@ impl UnixSocket {
 
 /// Removes the socket of a server that was killed; one that answers stays, and binding fails.
 fn remove_stale(path: &Path) -> io::Result<()> {
-    let Ok(metadata) = std::fs::symlink_metadata(path) else { return Ok(()) };
+    let Ok(metadata) = std::fs::symlink_metadata(path) else {
+        return Ok(());
+    };
     let refused = || {
         let attempt = std::os::unix::net::UnixStream::connect(path);
         attempt.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
