@@ -24,6 +24,7 @@ mod directory;
 mod psql;
 mod router_process;
 mod template;
+pub mod toolchain;
 
 pub use cluster::{Cluster, ClusterOptions};
 pub use database::Database;
