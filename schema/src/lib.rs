@@ -1,12 +1,18 @@
 //! Table rules and the catalog snapshot: what the router knows of one database when it plans.
 //!
-//! Takes: one JSON document read from a PostgreSQL ([`Snapshot::from_json`]). Gives: an immutable
-//! [`Snapshot`]. Must never know: sockets, the router, where a bucket lives.
+//! Takes: JSON documents read from a PostgreSQL ([`Snapshot::from_json`], [`oids::OidDocument`]). Gives:
+//! an immutable [`Snapshot`], and maps between the shards' OIDs ([`oids::OidMap`]). Must never know:
+//! sockets, the router, where a bucket lives.
 
+mod build;
+mod document;
+mod mentions;
+pub mod oids;
 pub mod rules;
 pub mod snapshot;
 pub mod sql;
 
+pub use build::DocumentError;
 pub use rules::{KeyType, Placement, TableRule};
 pub use snapshot::{
     Column, DefaultValue, ForeignKey, Function, Relation, RelationKind, Snapshot, UniqueKey,

@@ -1,1 +1,23 @@
-//! The SQL text of schema `oskol`, as files under `schema/sql/`.
+//! The SQL text of schema `oskol`, as files under `schema/sql/`, and the statements that use it.
+
+/// Version of the objects; `oskol.meta.version` is what a database has.
+pub const VERSION: i32 = 1;
+
+/// Run in this order, in one transaction, to make or renew schema `oskol` on any shard.
+pub const SHARD: &str = include_str!("../sql/shard.sql");
+pub const DOCUMENTS: &str = include_str!("../sql/documents.sql");
+/// Then this on the home shard.
+pub const HOME: &str = include_str!("../sql/home.sql");
+/// Or this on every other shard; it needs the row of `oskol.meta`.
+pub const OTHER: &str = include_str!("../sql/other.sql");
+
+/// One row, one text column: the document for [`crate::Snapshot::from_json`]. On the home shard, by any
+/// role, also inside a transaction that has changed the catalog.
+pub const SNAPSHOT: &str = "SELECT oskol.snapshot()";
+
+/// One row, one text column: the document for [`crate::oids::OidDocument::from_json`]. On any shard.
+pub const OIDS: &str = "SELECT oskol.oids()";
+
+/// One row, one int8[] column: the next values of sequence `$1`.`$2` (text), at most `$3` (int4). On
+/// the home shard, with the rights of the caller on the sequence.
+pub const LEASE: &str = "SELECT oskol.lease($1, $2, $3)";

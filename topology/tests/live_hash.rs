@@ -120,7 +120,7 @@ async fn connect(server: &TemporaryServer) -> Client {
 
 #[tokio::test]
 async fn a_live_server_agrees_on_100000_keys_of_each_type() {
-    let server = TemporaryServer::start(&[]);
+    let server = TemporaryServer::shared();
     let client = connect(&server).await;
     for case in cases(KEYS) {
         let theirs = case.theirs(&client).await;
@@ -136,7 +136,7 @@ async fn a_live_server_agrees_on_100000_keys_of_each_type() {
 
 #[tokio::test]
 async fn sql_that_a_shard_runs_gives_the_bucket() {
-    let server = TemporaryServer::start(&[]);
+    let server = TemporaryServer::shared();
     let client = connect(&server).await;
     let sql = "SELECT (hashint8extended(42, 0) & 4095)::int4";
     let bucket: i32 = client.query_one(sql, &[]).await.expect("a row").get(0);
@@ -147,7 +147,7 @@ async fn sql_that_a_shard_runs_gives_the_bucket() {
 #[tokio::test]
 #[ignore = "writes the committed vectors"]
 async fn write_the_vectors() {
-    let server = TemporaryServer::start(&[]);
+    let server = TemporaryServer::shared();
     let client = connect(&server).await;
     let version: String = client.query_one("SHOW server_version_num", &[]).await.unwrap().get(0);
     let mut file = format!("# Extended hashes with seed 0, from PostgreSQL {version}\n");

@@ -9,8 +9,10 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, Weak};
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
+static SHARED: Mutex<Weak<TemporaryServer>> = Mutex::new(Weak::new());
 
 /// Stops and vanishes when dropped.
 pub struct TemporaryServer {
@@ -22,6 +24,16 @@ pub struct TemporaryServer {
 }
 
 impl TemporaryServer {
+    /// A server with default settings that the tests of one binary share; the last one stops it.
+    pub fn shared() -> Arc<Self> {
+        let mut shared = SHARED.lock().expect("no test panics while starting it");
+        shared.upgrade().unwrap_or_else(|| {
+            let server = Arc::new(Self::start(&[]));
+            *shared = Arc::downgrade(&server);
+            server
+        })
+    }
+
     /// Starts a server with settings such as `max_prepared_transactions=10`, superuser `postgres`,
     /// trust on every connection, encoding UTF8.
     pub fn start(settings: &[&str]) -> Self {
