@@ -18,8 +18,8 @@ up: setup ## build, then run four shards and a router until Ctrl-C
 	cargo build --release --package router --bin oskol
 	@exec target/release/oskol up $(ARGS)
 
-test: setup ## run all tests
-	@scripts/clients.sh
+test: setup ## run all tests; those of clients whose tools are missing say that they are skipped
+	@scripts/setup.sh test
 	cargo test --workspace
 
 check: setup ## formatting, lints, dependency policy, scripts: all that needs no database

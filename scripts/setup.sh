@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what is missing to build, run and test Oskol on Debian or Ubuntu, and says what it installs.
-# Usage: scripts/setup.sh [build] [bench]      (build, if left out)
+# Usage: scripts/setup.sh [build] [test] [bench]      (build, if left out)
 #   build  a C compiler, libclang, PostgreSQL 15 or newer, and the Rust toolchain where there is none
+#   test   Python with venv, for the tests of psycopg and Django
 #   bench  PgBouncer and perf, to compare with and to profile; PgBouncer's own service is switched off
 # Quick and silent when all is there. On other systems it names what is missing and installs nothing.
 set -euo pipefail
@@ -99,6 +100,11 @@ setup_build() {
     install_rust
 }
 
+# Any Python will do that can make a virtual environment.
+setup_test() {
+    python3 -c 'import ensurepip, venv' 2>/dev/null || install_missing python3 python3-venv
+}
+
 setup_bench() {
     if ! is_installed pgbouncer; then
         install_missing pgbouncer
@@ -134,7 +140,8 @@ fi
 for part; do
     case $part in
         build) setup_build ;;
+        test) setup_test ;;
         bench) setup_bench ;;
-        *) die "what is '$part'? Parts are: build, bench" ;;
+        *) die "what is '$part'? Parts are: build, test, bench" ;;
     esac
 done

@@ -75,16 +75,20 @@ pub fn python(requirements: &Path) -> Result<PathBuf, Missing> {
     Ok(python)
 }
 
-/// A directory whose `node_modules` has what `package` (a package.json) asks for.
+/// A directory whose `node_modules` has what `package` (a package.json) asks for, in the versions of the lock file
+/// beside it.
 pub fn node_packages(package: &Path) -> Result<PathBuf, Missing> {
     let npm = tool("npm", "Debian: npm")?;
     let directory = target().join("node");
-    let wanted = std::fs::read_to_string(package).expect("package.json is in the repository");
+    let lock = package.with_file_name("package-lock.json");
+    let wanted = std::fs::read_to_string(&lock).expect("package-lock.json is in the repository");
     installed_once(&directory.join("package.installed"), &wanted, || {
-        std::fs::copy(package, directory.join("package.json"))
-            .expect("the target directory is ours");
+        for file in [package, &lock] {
+            let name = file.file_name().expect("a file's path");
+            std::fs::copy(file, directory.join(name)).expect("the target directory is ours");
+        }
         let mut install = Command::new(&npm);
-        install.args(["install", "--silent", "--no-audit", "--no-fund"]);
+        install.args(["ci", "--silent", "--no-audit", "--no-fund"]);
         succeed(install.current_dir(&directory));
     });
     Ok(directory)
