@@ -34,7 +34,9 @@ pub struct LoggedIn {
 impl std::fmt::Debug for LoggedIn {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut shown = f.debug_struct("LoggedIn");
-        shown.field("process_id", &self.process_id).field("parameters", &self.parameters);
+        shown
+            .field("process_id", &self.process_id)
+            .field("parameters", &self.parameters);
         shown.finish_non_exhaustive()
     }
 }
@@ -75,7 +77,11 @@ impl LoginError {
         };
         let error = RouterError::new(sqlstate, format!("cannot log in to a shard as \"{user}\""))
             .detail(capitalized(&self.to_string()));
-        if hint.is_empty() { error } else { error.hint(hint) }
+        if hint.is_empty() {
+            error
+        } else {
+            error.hint(hint)
+        }
     }
 }
 
@@ -94,13 +100,18 @@ pub async fn login(
     credentials: &Credentials,
     limit: Duration,
 ) -> Result<LoggedIn, LoginError> {
-    let mut conversation = Conversation { stream, received: BytesMut::new() };
+    let mut conversation = Conversation {
+        stream,
+        received: BytesMut::new(),
+    };
     let exchange = async {
         conversation.start(user, database, parameters).await?;
         authentication::authenticate(&mut conversation, user, credentials).await?;
         conversation.until_ready().await
     };
-    tokio::time::timeout(limit, exchange).await.unwrap_or(Err(LoginError::TimedOut(limit)))
+    tokio::time::timeout(limit, exchange)
+        .await
+        .unwrap_or(Err(LoginError::TimedOut(limit)))
 }
 
 /// A server's message: its tag and all its bytes.
@@ -153,11 +164,13 @@ impl Conversation<'_> {
 
     async fn any_message(&mut self) -> Result<Message, LoginError> {
         loop {
-            if let Some(found) = header::peek(&self.received, MAX_MESSAGE)? {
-                if self.received.len() >= found.length {
-                    let bytes = self.received.split_to(found.length).freeze();
-                    return Ok(Message { tag: found.tag, bytes });
-                }
+            let found = header::peek(&self.received, MAX_MESSAGE)?;
+            if let Some(found) = found.filter(|found| self.received.len() >= found.length) {
+                let bytes = self.received.split_to(found.length).freeze();
+                return Ok(Message {
+                    tag: found.tag,
+                    bytes,
+                });
             }
             if self.stream.receive(&mut self.received).await? == 0 {
                 return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
@@ -182,7 +195,12 @@ impl Conversation<'_> {
         }
         // A copy, so that the log-in's own buffer can go.
         let leftover = BytesMut::from(&self.received[..]);
-        Ok(LoggedIn { parameters, process_id, secret, leftover })
+        Ok(LoggedIn {
+            parameters,
+            process_id,
+            secret,
+            leftover,
+        })
     }
 }
 

@@ -225,12 +225,11 @@ async fn session(
 
 async fn query(client: &mut Handshaken) -> std::io::Result<Option<String>> {
     loop {
-        if let Some(found) = wire::header::peek(&client.received, 1 << 20).unwrap() {
-            if client.received.len() >= found.length {
-                let message = client.received.split_to(found.length);
-                let text = String::from_utf8_lossy(&message[5..]).into_owned();
-                return Ok((found.tag == b'Q').then_some(text));
-            }
+        let found = wire::header::peek(&client.received, 1 << 20).unwrap();
+        if let Some(found) = found.filter(|found| client.received.len() >= found.length) {
+            let message = client.received.split_to(found.length);
+            let text = String::from_utf8_lossy(&message[5..]).into_owned();
+            return Ok((found.tag == b'Q').then_some(text));
         }
         if client.stream.receive(&mut client.received).await? == 0 {
             return Ok(None);

@@ -36,7 +36,9 @@ pub(super) async fn authenticate(
             return Err(LoginError::Unexpected(tag::AUTHENTICATION));
         }
         Authentication::Other(_) => {
-            return Err(LoginError::Method("a method other than scram-sha-256, md5 or password"));
+            return Err(LoginError::Method(
+                "a method other than scram-sha-256, md5 or password",
+            ));
         }
     }
     match Authentication::parse(next(conversation).await?.body())? {
@@ -74,9 +76,9 @@ fn clear_password<'a>(
             Err(LoginError::ClearPassword)
         }
         Credentials::Password(password) => Ok(&password.0),
-        Credentials::None | Credentials::Scram(_) | Credentials::Md5(_) => {
-            Err(LoginError::Method("the password itself, which the router does not have"))
-        }
+        Credentials::None | Credentials::Scram(_) | Credentials::Md5(_) => Err(LoginError::Method(
+            "the password itself, which the router does not have",
+        )),
     }
 }
 
@@ -86,7 +88,9 @@ fn md5_answer(user: &str, credentials: &Credentials, salt: [u8; 4]) -> Result<St
         Credentials::Md5(stored) => md5::answer(&stored.0, salt),
         Credentials::None | Credentials::Scram(_) => None,
     };
-    answer.ok_or(LoginError::Method("an MD5 password, which the router does not have"))
+    answer.ok_or(LoginError::Method(
+        "an MD5 password, which the router does not have",
+    ))
 }
 
 async fn scram(
@@ -98,7 +102,9 @@ async fn scram(
         Credentials::Password(password) => Proof::Password(&password.0),
         Credentials::Scram(keys) => Proof::Keys(keys),
         Credentials::None | Credentials::Md5(_) => {
-            return Err(LoginError::Method("a SCRAM password, which the router does not have"));
+            return Err(LoginError::Method(
+                "a SCRAM password, which the router does not have",
+            ));
         }
     };
     let (mechanism, binding) = choose(mechanisms, end_point(conversation.stream))?;
@@ -139,9 +145,9 @@ fn choose(
     let plus = mechanisms.contains(SCRAM_SHA_256_PLUS.as_bytes());
     match end_point {
         Some(hash) if plus => Ok((SCRAM_SHA_256_PLUS, Binding::Chosen(hash))),
-        _ if !mechanisms.contains(SCRAM_SHA_256.as_bytes()) => {
-            Err(LoginError::Method("a SASL mechanism other than SCRAM-SHA-256"))
-        }
+        _ if !mechanisms.contains(SCRAM_SHA_256.as_bytes()) => Err(LoginError::Method(
+            "a SASL mechanism other than SCRAM-SHA-256",
+        )),
         Some(_) => Ok((SCRAM_SHA_256, Binding::NotOffered)),
         None => Ok((SCRAM_SHA_256, Binding::Impossible)),
     }
