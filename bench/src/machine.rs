@@ -22,9 +22,7 @@ impl Machine {
                 .to_owned(),
             processors: std::thread::available_parallelism()?.get(),
             kernel: kernel.trim().to_owned(),
-            postgres: version(&mut Command::new(
-                programs::postgres_directory()?.join("postgres"),
-            )),
+            postgres: version(&mut Command::new(programs::postgres()?.program("postgres"))),
             pgbouncer: match programs::pgbouncer() {
                 Ok(program) => version(&mut Command::new(program)),
                 Err(_) => "no PgBouncer".to_owned(),

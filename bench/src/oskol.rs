@@ -4,11 +4,12 @@ use std::fmt::Write;
 use std::path::Path;
 
 use nix::sys::signal::Signal;
+use shard_node::free_port;
 
 use crate::endpoint::{Endpoint, USER};
 use crate::postgres::Postgres;
 use crate::programs;
-use crate::server::{Server, free_port, same_user};
+use crate::server::{Server, same_user};
 
 /// pgbench's tables: accounts are divided by their key; the rest is small and stays on the home shard.
 const TABLE_RULES: &str = "

@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use nix::sys::signal::Signal;
+use shard_node::{Owner, free_port};
 
 use crate::endpoint::{DATABASE, Endpoint, USER};
 use crate::load::Protocol;
 use crate::programs;
-use crate::server::{Server, free_port, make_directory, unprivileged};
+use crate::server::Server;
 
 pub struct PgBouncer {
     port: u16,
@@ -24,7 +25,8 @@ impl PgBouncer {
     ) -> anyhow::Result<Self> {
         let program = programs::pgbouncer()?;
         let home = directory.join("pgbouncer");
-        make_directory(&home)?;
+        let owner = Owner::choose()?;
+        owner.make_directory(&home, 0o755)?;
         let port = free_port()?;
         let users = home.join("users.txt");
         std::fs::write(&users, format!("\"{USER}\" \"\"\n"))?;
@@ -34,10 +36,10 @@ impl PgBouncer {
             configuration(port, backend.port, pool, clients, &users),
         )?;
         // SIGINT lets clients finish, SIGTERM does not wait.
-        let mut command = unprivileged(&program);
+        let mut command = owner.command_that_dies(&program, Some("TERM"));
         let mut server = Server::start(
             "pgbouncer",
-            command.arg("-q").arg(&file).current_dir("/"),
+            command.arg("-q").arg(&file),
             directory,
             Signal::SIGTERM,
         )?;

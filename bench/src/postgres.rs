@@ -1,13 +1,14 @@
 //! One throw-away PostgreSQL server with the settings that all legs share.
 
+use std::ffi::OsStr;
 use std::path::Path;
 
-use anyhow::{Context, bail};
 use nix::sys::signal::Signal;
+use shard_node::{Owner, free_port};
 
 use crate::endpoint::{Endpoint, USER};
 use crate::programs;
-use crate::server::{Server, free_port, make_directory, unprivileged};
+use crate::server::Server;
 
 /// Durability is off so that the disk does not hide what the proxies cost; the rest is what Oskol asks of a shard.
 /// Autovacuum is off because it would strike one leg and not another: tables are vacuumed before each run.
@@ -34,12 +35,13 @@ pub struct Postgres {
 impl Postgres {
     /// Initialises and starts a server in `directory/NAME`.
     pub async fn start(name: &str, directory: &Path) -> anyhow::Result<Self> {
-        let programs = programs::postgres_directory()?;
+        let programs = programs::postgres()?;
+        let owner = Owner::choose()?;
         let data = directory.join(name);
-        make_directory(&data)?;
-        initialise(&programs.join("initdb"), &data)?;
+        owner.make_directory(&data, 0o700)?;
+        initialise(&owner, &programs.program("initdb"), &data)?;
         let port = free_port()?;
-        let mut command = unprivileged(&programs.join("postgres"));
+        let mut command = owner.command_that_dies(programs.program("postgres"), Some("INT"));
         command.arg("-D").arg(&data).args(["-p", &port.to_string()]);
         for setting in SETTINGS {
             command.args(["-c", setting]);
@@ -55,28 +57,10 @@ impl Postgres {
     }
 }
 
-fn initialise(initdb: &Path, data: &Path) -> anyhow::Result<()> {
-    let output = unprivileged(initdb)
-        .arg("-D")
-        .arg(data)
-        .args([
-            "-U",
-            USER,
-            "-A",
-            "trust",
-            "-E",
-            "UTF8",
-            "--locale=C",
-            "--no-sync",
-        ])
-        .current_dir("/")
-        .output()
-        .context("running initdb")?;
-    if !output.status.success() {
-        bail!(
-            "initdb failed:\n{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-    }
-    Ok(())
+fn initialise(owner: &Owner, initdb: &Path, data: &Path) -> anyhow::Result<()> {
+    let user = format!("--username={USER}");
+    let options = ["--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"];
+    let arguments = [user.as_ref(), "-D".as_ref(), data.as_os_str()];
+    let options = options.iter().map(OsStr::new);
+    Ok(owner.run(initdb, options.chain(arguments))?)
 }

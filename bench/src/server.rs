@@ -1,4 +1,4 @@
-//! A server process of a measurement: runs as an unprivileged user, and stops when dropped.
+//! A server process of a measurement: waited for, and stopped when dropped.
 
 use std::fs::File;
 use std::future::Future;
@@ -8,14 +8,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, User, chown, geteuid};
+use nix::unistd::Pid;
 
 /// Longest wait for a server to answer after its start.
 const START_DEADLINE: Duration = Duration::from_secs(60);
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
-
-/// The user that PostgreSQL and PgBouncer run as; both refuse root.
-const UNPRIVILEGED: &str = "postgres";
 
 pub struct Server {
     name: String,
@@ -88,42 +85,9 @@ impl Drop for Server {
     }
 }
 
-/// `program` as an unprivileged user, told to stop when this process dies.
-pub fn unprivileged(program: &Path) -> Command {
-    let mut command = Command::new("setpriv");
-    if geteuid().is_root() {
-        command.args([
-            "--reuid",
-            UNPRIVILEGED,
-            "--regid",
-            UNPRIVILEGED,
-            "--init-groups",
-        ]);
-    }
-    command.args(["--pdeathsig", "INT", "--"]).arg(program);
-    command
-}
-
 /// `program` as the user we are, told to stop when this process dies.
 pub fn same_user(program: &Path) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "TERM", "--"]).arg(program);
     command
-}
-
-/// Makes `path` a directory that the servers' user owns.
-pub fn make_directory(path: &Path) -> anyhow::Result<()> {
-    std::fs::create_dir_all(path)?;
-    if !geteuid().is_root() {
-        return Ok(());
-    }
-    let user = User::from_name(UNPRIVILEGED)?.context("there is no user `postgres`")?;
-    chown(path, Some(user.uid), Some(user.gid))?;
-    Ok(())
-}
-
-/// A TCP port that is free now.
-pub fn free_port() -> anyhow::Result<u16> {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0))?;
-    Ok(listener.local_addr()?.port())
 }

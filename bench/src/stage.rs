@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, ensure};
+use shard_node::Owner;
 use tempfile::TempDir;
 
 use crate::endpoint::Endpoint;
@@ -12,7 +13,6 @@ use crate::oskol::Oskol;
 use crate::pgbench;
 use crate::pgbouncer::PgBouncer;
 use crate::postgres::Postgres;
-use crate::server::make_directory;
 
 /// How the servers are set up.
 pub struct Setup {
@@ -36,7 +36,7 @@ impl Stage {
     /// Starts what `legs` need and fills it.
     pub async fn start(legs: &[Leg], setup: &Setup) -> anyhow::Result<Self> {
         let directory = tempfile::Builder::new().prefix("oskol-bench-").tempdir()?;
-        make_directory(directory.path())?;
+        Owner::choose()?.make_directory(directory.path(), 0o755)?;
         let mut stage = Self {
             pgbouncer: None,
             oskols: Vec::new(),
