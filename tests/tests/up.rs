@@ -1,0 +1,161 @@
+//! `oskol up` as a person uses it: started, used, killed here and there, stopped, started again.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tests::{PATIENCE, psql};
+
+/// A running `oskol up`. Dropped, it is told to stop and waited for.
+struct Up {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl Up {
+    fn start(directory: &Path, more: &[&str]) -> Up {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_oskol-under-test"));
+        let port = shard_node::free_port().unwrap().to_string();
+        command
+            .args(["up", "--port", &port, "--data"])
+            .arg(directory)
+            .args(more);
+        command
+            .env("OSKOL_ADMIN__ADDRESS", "")
+            .env("OSKOL_LOG__LEVEL", "warn");
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let (send, lines) = channel();
+        std::thread::spawn(move || {
+            for line in output.lines() {
+                // Nobody may be listening any more; the pipe is read all the same.
+                let _ = send.send(line.unwrap());
+            }
+        });
+        Up { child, lines }
+    }
+
+    /// The connection string of the line `ready:`.
+    fn ready(&self) -> String {
+        loop {
+            let line = self
+                .lines
+                .recv_timeout(PATIENCE)
+                .expect("oskol up prints ready:");
+            if let Some(url) = line.strip_prefix("ready: ") {
+                return url.to_owned();
+            }
+        }
+    }
+
+    /// Its exit status: 0 for an orderly end.
+    fn stop(&mut self, signal: Signal) -> Option<i32> {
+        // Its process id is its own until it is waited for, below.
+        let _ = kill(Pid::from_raw(self.child.id().cast_signed()), signal);
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        self.stop(Signal::SIGTERM);
+    }
+}
+
+fn directory() -> tempfile::TempDir {
+    let directory = tempfile::Builder::new()
+        .prefix("oskol-up-")
+        .tempdir()
+        .unwrap();
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(directory.path(), open).unwrap();
+    directory
+}
+
+fn answer(url: &str, statement: &str) -> String {
+    psql(url, &["--tuples-only", "--no-align"], statement)
+        .ok()
+        .trim()
+        .to_owned()
+}
+
+fn postmaster(directory: &Path, shard: usize) -> Option<Pid> {
+    let file = directory.join(format!("shard-{shard}/postmaster.pid"));
+    let text = std::fs::read_to_string(file).ok()?;
+    text.lines().next()?.parse().ok().map(Pid::from_raw)
+}
+
+#[test]
+fn the_ready_line_is_a_connection_string_that_works_and_data_stays() {
+    let directory = directory();
+    let data = directory.path().join("data");
+    let mut up = Up::start(&data, &["--shards", "2"]);
+    let url = up.ready();
+    answer(
+        &url,
+        "create table kept (answer int); insert into kept values (42)",
+    );
+    assert_eq!(up.stop(Signal::SIGTERM), Some(0));
+    assert_eq!(postmaster(&data, 0), None, "the shards are stopped");
+
+    let mut up = Up::start(&data, &[]);
+    assert_eq!(answer(&up.ready(), "select answer from kept"), "42");
+    assert_eq!(up.stop(Signal::SIGINT), Some(0));
+}
+
+#[test]
+fn a_shard_killed_is_back_and_nothing_is_left_when_oskol_is_killed() {
+    let directory = directory();
+    let data = directory.path().join("data");
+    let mut up = Up::start(&data, &["--shards", "2"]);
+    let url = up.ready();
+    let before = postmaster(&data, 1).unwrap();
+    kill(before, Signal::SIGKILL).unwrap();
+    until("the shard is back", || {
+        let serves = psql(
+            &url,
+            &[],
+            "create table if not exists on_all_shards (id int)",
+        );
+        postmaster(&data, 1).is_some_and(|pid| pid != before) && serves.status == Some(0)
+    });
+    up.stop(Signal::SIGKILL);
+    until("the shards are gone", || {
+        (0..2).all(|shard| postmaster(&data, shard).is_none_or(|pid| kill(pid, None).is_err()))
+    });
+}
+
+#[test]
+fn a_port_in_use_is_told_before_anything_is_started() {
+    let directory = directory();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_oskol-under-test"));
+    let data = directory.path().join("data");
+    let output = command
+        .args(["up", "--port", &port, "--data"])
+        .arg(&data)
+        .output()
+        .unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(error.contains("--port") && error.contains(&port), "{error}");
+    assert!(!data.exists());
+}
+
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(
+            std::time::Instant::now() < deadline,
+            "not within {PATIENCE:?}: {what}"
+        );
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
