@@ -5,6 +5,7 @@
 
 pub mod error;
 pub mod file;
+mod listing;
 mod meaning;
 pub mod units;
 
@@ -16,6 +17,7 @@ use schema::TableRule;
 use topology::ShardId;
 
 pub use error::{ConfigError, Problem};
+pub use listing::listing;
 
 #[derive(Debug, Clone)]
 pub struct Config {

@@ -1,6 +1,7 @@
 //! The router: one PostgreSQL address in front of N shards. See ARCHITECTURE.md for the order in
 //! which a query flows through these modules.
 
+pub mod admin;
 pub mod backend {
     //! Connections to shards.
     pub mod login;

@@ -94,7 +94,7 @@ pub enum WorkerMessage {
         session: SessionId,
         delivered: oneshot::Sender<()>,
     },
-    /// The figures behind SHOW CLIENTS and SHOW POOLS.
+    /// The figures behind SHOW CLIENTS, POOLS, SERVERS and TRANSACTIONS.
     Report(oneshot::Sender<WorkerReport>),
     /// End idle sessions now, the others after their transaction; then the worker.
     Shutdown,
@@ -105,6 +105,8 @@ pub enum WorkerMessage {
 pub struct WorkerReport {
     pub clients: Vec<ClientReport>,
     pub pools: Vec<PoolReport>,
+    pub servers: Vec<ServerReport>,
+    pub transactions: Vec<TransactionReport>,
 }
 
 /// A line of SHOW CLIENTS.
@@ -129,6 +131,36 @@ pub struct PoolReport {
     pub idle: usize,
     pub leased: usize,
     pub waiting: usize,
+}
+
+/// A line of SHOW SERVERS: one server connection.
+#[derive(Debug, Clone)]
+pub struct ServerReport {
+    pub shard: ShardId,
+    pub user: String,
+    pub database: String,
+    /// Of the server's process, as in `pg_stat_activity.pid`.
+    pub process_id: u32,
+    pub tls: bool,
+    /// Who leases it; none: it is idle.
+    pub session: Option<SessionId>,
+    pub connected: Duration,
+    /// Since it was last given back; zero while it is leased.
+    pub idle: Duration,
+}
+
+/// A line of SHOW TRANSACTIONS: a transaction open at a session.
+#[derive(Debug, Clone)]
+pub struct TransactionReport {
+    pub session: SessionId,
+    pub user: String,
+    pub database: String,
+    /// `open`, `failed`, `preparing`, `committing`.
+    pub state: &'static str,
+    /// Once it is committed by two-phase commit.
+    pub gid: Option<String>,
+    pub shards: Vec<ShardId>,
+    pub age: Duration,
 }
 
 /// The worker has ended.

@@ -1,0 +1,98 @@
+//! What the control thread knows of the cluster, for others to read.
+//!
+//! Written a few times a minute and read by admins; nothing on a statement's path touches it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::{Duration, Instant};
+
+use schema::Snapshot;
+use topology::{ShardId, ShardMap};
+
+#[derive(Debug, Default)]
+pub struct Board {
+    map: RwLock<Option<Arc<ShardMap>>>,
+    shards: RwLock<BTreeMap<ShardId, ShardStatus>>,
+    databases: RwLock<BTreeMap<String, Arc<Snapshot>>>,
+    in_doubt: RwLock<Vec<InDoubt>>,
+}
+
+/// What the last look at a shard found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShardStatus {
+    /// None: it serves. Else why it does not.
+    pub fault: Option<String>,
+    /// E.g. `15.4`; of the last look that succeeded.
+    pub version: String,
+    /// When it began to serve, or ceased to.
+    pub since: Instant,
+    /// How long the last look took.
+    pub took: Duration,
+}
+
+/// A two-phase transaction that its router did not finish.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InDoubt {
+    pub gid: String,
+    pub database: String,
+    /// Where it is prepared.
+    pub shards: Vec<ShardId>,
+    pub age: Duration,
+}
+
+impl Board {
+    pub fn set_map(&self, map: Arc<ShardMap>) {
+        *write(&self.map) = Some(map);
+    }
+
+    pub fn map(&self) -> Option<Arc<ShardMap>> {
+        read(&self.map).clone()
+    }
+
+    /// What a look at `shard` found; `since` moves only when it begins or ceases to serve.
+    pub fn set_shard(&self, shard: ShardId, found: Result<String, String>, took: Duration) {
+        let mut shards = write(&self.shards);
+        let before = shards.get(&shard);
+        let (fault, version) = match found {
+            Ok(version) => (None, version),
+            Err(fault) => (Some(fault), before.map(|b| b.version.clone()).unwrap_or_default()),
+        };
+        let unchanged = before.filter(|before| before.fault.is_some() == fault.is_some());
+        let since = unchanged.map_or_else(Instant::now, |before| before.since);
+        shards.insert(shard, ShardStatus { fault, version, since, took });
+    }
+
+    pub fn shards(&self) -> BTreeMap<ShardId, ShardStatus> {
+        read(&self.shards).clone()
+    }
+
+    pub fn set_database(&self, name: &str, snapshot: Arc<Snapshot>) {
+        write(&self.databases).insert(name.to_owned(), snapshot);
+    }
+
+    pub fn remove_database(&self, name: &str) {
+        write(&self.databases).remove(name);
+    }
+
+    /// Databases in use, with their catalogs.
+    pub fn databases(&self) -> BTreeMap<String, Arc<Snapshot>> {
+        read(&self.databases).clone()
+    }
+
+    pub fn set_in_doubt(&self, transactions: Vec<InDoubt>) {
+        *write(&self.in_doubt) = transactions;
+    }
+
+    pub fn in_doubt(&self) -> Vec<InDoubt> {
+        read(&self.in_doubt).clone()
+    }
+}
+
+/// What is behind these locks is replaced whole, so a panicking writer leaves nothing half done.
+fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
+}

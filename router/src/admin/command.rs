@@ -1,0 +1,155 @@
+//! The statements of the admin database: `SHOW ...`.
+
+use std::sync::Arc;
+
+use super::{AdminState, AdminTable, Column, show};
+use crate::error::RouterError;
+use wire::sqlstate;
+
+/// One statement of the admin database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    Buckets,
+    Clients,
+    Config,
+    Databases,
+    Help,
+    Pools,
+    Servers,
+    Shards,
+    Stats,
+    Tables,
+    Transactions,
+    Version,
+}
+
+impl Command {
+    pub const ALL: [Self; 12] = [
+        Self::Buckets,
+        Self::Clients,
+        Self::Config,
+        Self::Databases,
+        Self::Help,
+        Self::Pools,
+        Self::Servers,
+        Self::Shards,
+        Self::Stats,
+        Self::Tables,
+        Self::Transactions,
+        Self::Version,
+    ];
+
+    /// The word behind SHOW.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Buckets => "BUCKETS",
+            Self::Clients => "CLIENTS",
+            Self::Config => "CONFIG",
+            Self::Databases => "DATABASES",
+            Self::Help => "HELP",
+            Self::Pools => "POOLS",
+            Self::Servers => "SERVERS",
+            Self::Shards => "SHARDS",
+            Self::Stats => "STATS",
+            Self::Tables => "TABLES",
+            Self::Transactions => "TRANSACTIONS",
+            Self::Version => "VERSION",
+        }
+    }
+
+    pub(super) fn purpose(self) -> &'static str {
+        match self {
+            Self::Buckets => "where each hash bucket is",
+            Self::Clients => "clients and what they do",
+            Self::Config => "configuration in force",
+            Self::Databases => "databases in use and their tables by placement",
+            Self::Help => "this list",
+            Self::Pools => "server connections and waiting clients, by shard",
+            Self::Servers => "server connections, one by one",
+            Self::Shards => "shards, their health and their share",
+            Self::Stats => "traffic by database; avg_ columns are per second over the last minute",
+            Self::Tables => "tables that are not local, and their shard keys",
+            Self::Transactions => "open transactions, and those in doubt",
+            Self::Version => "version of the router",
+        }
+    }
+
+    /// None: nothing but white space, comments aside, and `;`.
+    ///
+    /// # Errors
+    /// 42601: it is none of these statements.
+    pub fn parse(text: &str) -> Result<Option<Self>, RouterError> {
+        let words: Vec<String> = text
+            .split(|c: char| c.is_whitespace() || c == ';')
+            .filter(|word| !word.is_empty())
+            .map(str::to_ascii_uppercase)
+            .collect();
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        match words.as_slice() {
+            [] => Ok(None),
+            ["SHOW", name] => {
+                let found = Self::ALL.into_iter().find(|command| command.name() == *name);
+                found.map(Some).ok_or_else(|| unknown(text))
+            }
+            _ => Err(unknown(text)),
+        }
+    }
+
+    /// What its table will look like.
+    pub fn columns(self) -> &'static [Column] {
+        match self {
+            Self::Buckets => show::cluster::BUCKETS,
+            Self::Clients => show::sessions::CLIENTS,
+            Self::Config => show::about::CONFIG,
+            Self::Databases => show::catalog::DATABASES,
+            Self::Help => show::about::HELP,
+            Self::Pools => show::servers::POOLS,
+            Self::Servers => show::servers::SERVERS,
+            Self::Shards => show::cluster::SHARDS,
+            Self::Stats => show::stats::STATS,
+            Self::Tables => show::catalog::TABLES,
+            Self::Transactions => show::sessions::TRANSACTIONS,
+            Self::Version => show::about::VERSION,
+        }
+    }
+
+    /// # Errors
+    /// A worker does not answer.
+    pub async fn run(self, state: &Arc<AdminState>) -> Result<AdminTable, RouterError> {
+        let rows = match self {
+            Self::Buckets => show::cluster::buckets(state),
+            Self::Clients => show::sessions::clients(&state.reports().await?),
+            Self::Config => show::about::config(&state.config),
+            Self::Databases => show::catalog::databases(state),
+            Self::Help => show::about::help(),
+            Self::Pools => show::servers::pools(&state.config, &state.reports().await?),
+            Self::Servers => show::servers::servers(&state.reports().await?),
+            Self::Shards => show::cluster::shards(state),
+            Self::Stats => show::stats::stats(state),
+            Self::Tables => show::catalog::tables(state),
+            Self::Transactions => {
+                show::sessions::transactions(&state.reports().await?, &state.board.in_doubt())
+            }
+            Self::Version => show::about::version(),
+        };
+        Ok(AdminTable { columns: self.columns(), rows })
+    }
+}
+
+fn unknown(text: &str) -> RouterError {
+    let names: Vec<&str> = Command::ALL.iter().map(|command| command.name()).collect();
+    let shown: String = text.chars().take(60).collect();
+    RouterError::new(sqlstate::SYNTAX_ERROR, format!("the admin database does not know: {}", shown.trim()))
+        .hint(format!("It answers SHOW with one of {}.", names.join(", ")))
+}
+
+/// Parses and runs one statement; none for an empty text.
+///
+/// # Errors
+/// See [`Command::parse`] and [`Command::run`].
+pub async fn run(text: &str, state: &Arc<AdminState>) -> Result<Option<AdminTable>, RouterError> {
+    match Command::parse(text)? {
+        None => Ok(None),
+        Some(command) => command.run(state).await.map(Some),
+    }
+}
