@@ -148,6 +148,39 @@ async fn where_tls_is_required_a_plain_connection_is_refused() {
 }
 
 #[tokio::test]
+async fn where_an_authority_is_named_a_client_shows_a_certificate() {
+    let settings = Settings {
+        client_certificates: true,
+        ..over_tls(ClientTlsMode::Require)
+    };
+    let server = Server::start(settings);
+    let refusal = refusal(&server, "ada", "secret", "sslmode=require sslcert=/none").await;
+    assert!(refusal.contains("certificate required"), "{refusal}");
+    let path = |name: &str| server.directory.path().join(name).display().to_string();
+    let with = format!(
+        "sslcert={} sslkey={}",
+        path("client.crt"),
+        path("client.key")
+    );
+    let answer = answer(&server, "ada", &format!("sslmode=verify-full {with}")).await;
+    assert!(answer.starts_with("ada shop tls 3.0 Scram(..)"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_look_up_that_takes_too_long_is_a_timeout() {
+    let timeout = Duration::from_millis(200);
+    let server = Server::start(Settings {
+        timeout,
+        ..Settings::default()
+    });
+    let refusal = refusal(&server, "silent", "secret", "").await;
+    assert!(
+        refusal.contains("FATAL:  canceling authentication due to timeout"),
+        "{refusal}"
+    );
+}
+
+#[tokio::test]
 async fn a_trusted_client_shows_nothing() {
     let server = Server::start(Settings {
         auth: ClientAuth::Trust,

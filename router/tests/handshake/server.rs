@@ -2,14 +2,17 @@
 //! clients to log in, ask and cancel.
 
 use std::collections::HashMap;
+use std::fs::Permissions;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use bytes::BytesMut;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use router::cancel::CancelRegistry;
 use router::config::{ClientAuth, ClientTls, ClientTlsMode, ListenConfig};
 use router::error::RouterError;
@@ -35,6 +38,7 @@ impl RoleSecrets for Roles {
     ) -> BoxFuture<'a, Result<Option<RoleSecret>, RouterError>> {
         async move {
             match user {
+                "silent" => std::future::pending().await,
                 "unreachable" => Err(RouterError::new("57P03", "the home shard is down")),
                 user => Ok(self.0.get(user).cloned()),
             }
@@ -86,6 +90,8 @@ pub struct Settings {
     pub tls: ClientTlsMode,
     pub timeout: Duration,
     pub max_clients: usize,
+    /// Ask clients for a certificate, signed by `client-authority.crt`.
+    pub client_certificates: bool,
 }
 
 impl Default for Settings {
@@ -95,6 +101,7 @@ impl Default for Settings {
             tls: ClientTlsMode::Disable,
             timeout: Duration::from_secs(30),
             max_clients: 100,
+            client_certificates: false,
         }
     }
 }
@@ -111,7 +118,7 @@ impl Server {
     /// Starts listener and worker on the runtime of the test.
     pub fn start(settings: Settings) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let tls = certificate(&directory, settings.tls);
+        let tls = certificates(&directory, &settings);
         let config = ListenConfig {
             addresses: vec!["127.0.0.1:0".parse().unwrap()],
             unix_socket_directory: Some(directory.path().to_owned()),
@@ -150,18 +157,40 @@ impl Server {
     }
 }
 
-/// A certificate for localhost that signs itself.
-fn certificate(directory: &tempfile::TempDir, mode: ClientTlsMode) -> ClientTls {
-    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+/// A certificate for localhost that signs itself; and one for a client, signed by an authority.
+fn certificates(directory: &tempfile::TempDir, settings: &Settings) -> ClientTls {
     let path = |name: &str| directory.path().join(name);
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     std::fs::write(path("server.crt"), made.cert.pem()).unwrap();
     std::fs::write(path("server.key"), made.signing_key.serialize_pem()).unwrap();
+    if settings.client_certificates {
+        client_certificate(directory.path());
+    }
     ClientTls {
-        mode,
+        mode: settings.tls,
         certificate: Some(path("server.crt")),
         key: Some(path("server.key")),
-        client_authority: None,
+        client_authority: settings
+            .client_certificates
+            .then(|| path("client-authority.crt")),
     }
+}
+
+fn client_certificate(directory: &Path) {
+    let mut parameters = CertificateParams::new(Vec::new()).unwrap();
+    parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority_key = KeyPair::generate().unwrap();
+    let authority = parameters.self_signed(&authority_key).unwrap();
+    let issuer = Issuer::new(parameters, authority_key);
+    let key = KeyPair::generate().unwrap();
+    let client = CertificateParams::new(vec!["ada".to_owned()]).unwrap();
+    let client = client.signed_by(&key, &issuer).unwrap();
+    let key_path = directory.join("client.key");
+    std::fs::write(directory.join("client-authority.crt"), authority.pem()).unwrap();
+    std::fs::write(directory.join("client.crt"), client.pem()).unwrap();
+    std::fs::write(&key_path, key.serialize_pem()).unwrap();
+    // libpq refuses a key that others may read.
+    std::fs::set_permissions(key_path, Permissions::from_mode(0o600)).unwrap();
 }
 
 type Running = Arc<Mutex<HashMap<SessionId, oneshot::Sender<()>>>>;
