@@ -219,9 +219,11 @@ pub struct Ddl {
     pub text_other_shards: Option<String>,
     /// A clear-text password inside `text`, to be replaced by one verifier, equal on all shards.
     pub password: Option<PasswordHole>,
-    /// Runs outside a transaction block, shard by shard, undone by `undo` where it failed midway
-    /// (CREATE DATABASE, VACUUM, CREATE INDEX CONCURRENTLY, ...).
+    /// Runs outside a transaction block, shard by shard (CREATE DATABASE, VACUUM, CREATE INDEX
+    /// CONCURRENTLY, ...).
     pub outside_transaction: bool,
+    /// When one shard fails: run, outside a transaction, on the shards where `text` has succeeded (and
+    /// only there: what failed elsewhere may have failed because the object had been there before).
     pub undo: Option<String>,
     /// The catalog snapshot must be read anew afterwards (false for VACUUM, ANALYZE, ...).
     pub changes_catalog: bool,
@@ -260,6 +262,8 @@ impl std::fmt::Debug for PasswordHole {
 pub enum DatabaseChange {
     Create(String),
     Drop(String),
+    /// Connections to it must be closed first.
+    Rename { from: String, to: String },
 }
 
 #[derive(Debug)]

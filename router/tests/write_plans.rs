@@ -75,3 +75,8 @@ fn inserts_are_planned_as_written_down() {
 fn session_statements_are_planned_as_written_down() {
     check("session.txt");
 }
+
+#[test]
+fn ddl_is_planned_as_written_down() {
+    check("ddl.txt");
+}

@@ -24,6 +24,8 @@ pub struct Facts {
     pub value_functions: Vec<i32>,
     /// String constants.
     pub strings: Vec<String>,
+    /// Every other string node: parts of names, of whatever object.
+    pub name_parts: Vec<String>,
     pub has_limit: bool,
     pub has_distinct_on_or_window: bool,
 }
@@ -105,7 +107,7 @@ impl Walker {
                 owner.parts.push(value.to_owned());
             }
             Some(owner) if owner.kind == "AConst" => self.facts.strings.push(value.to_owned()),
-            _ => {}
+            _ => self.facts.name_parts.push(value.to_owned()),
         }
     }
 

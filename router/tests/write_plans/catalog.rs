@@ -73,14 +73,17 @@ fn tables() -> Vec<Relation> {
         Placement::Sharded { key: 0, key_type: KeyType::Varchar },
         vec![column("slug_id", 1043), column("n", INT4)],
     );
+    let mut settings = table("settings", Placement::Local, vec![serial("id", "settings"), column("value", TEXT)]);
+    settings.unique_keys = vec![primary("settings_pkey", &[0])];
     let mut countries =
         table("countries", Placement::Reference, vec![serial("id", "countries"), column("name", TEXT), stamped("made")]);
     countries.unique_keys = vec![primary("countries_pkey", &[0])];
     let currencies = table("currencies", Placement::Reference, vec![column("code", TEXT), column("name", TEXT)]);
-    let settings = table("settings", Placement::Local, vec![serial("id", "settings"), column("value", TEXT)]);
     let notes =
         table("notes", key(1), vec![identity("id", "notes", false), column("user_id", INT8), column("n", INT4)]);
-    vec![users, posts, likes, slugs, countries, currencies, settings, notes]
+    let mut accepting = table("accepting", key(0), vec![column("user_id", INT8), column("n", INT4)]);
+    accepting.accept_unenforced = true;
+    vec![users, posts, likes, slugs, countries, currencies, settings, notes, accepting]
 }
 
 /// The sequences behind the serial and identity columns of `tables`.

@@ -1,0 +1,277 @@
+//! Constraints that a shard alone can or cannot keep. Takes a table's placement and a constraint; gives
+//! nothing, a NOTICE (where the table's rule accepts unenforced constraints) or a refusal.
+
+use pg_query::NodeEnum;
+use pg_query::protobuf::{ColumnDef, ConstrType, Constraint, Node, RangeVar};
+use schema::{KeyType, Placement, Relation};
+
+use super::seen;
+use crate::error::RouterError;
+use crate::plan::scope::{self, Found};
+use crate::plan::{PlanContext, names};
+
+/// Where a table's rows are, with the shard key by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Placed {
+    Local,
+    Reference,
+    Sharded { key: String, key_type: KeyType },
+}
+
+/// The table whose constraints are looked at; it may not exist yet.
+pub struct Subject<'a> {
+    pub schema: String,
+    pub name: String,
+    pub placed: Placed,
+    pub accept_unenforced: bool,
+    pub context: &'a PlanContext<'a>,
+}
+
+/// What becomes of one constraint.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Enforced,
+    /// Each shard keeps it for its own rows.
+    PerShard(RouterError),
+    /// It cannot even be created on the shards: left out of the statement.
+    LeftOut(RouterError),
+}
+
+type Judged = Result<Verdict, RouterError>;
+
+impl<'a> Subject<'a> {
+    pub fn of(relation: &Relation, context: &'a PlanContext<'a>) -> Self {
+        Self {
+            schema: relation.schema.clone(),
+            name: relation.name.clone(),
+            placed: seen(&scope::placement(relation, context), &relation.columns),
+            accept_unenforced: relation.accept_unenforced,
+            context,
+        }
+    }
+
+    /// Judges a table constraint, or one of `column`.
+    pub fn judge(&self, constraint: &Constraint, column: Option<&str>) -> Judged {
+        let listed = |nodes: &[Node]| match column {
+            Some(column) => vec![column.to_owned()],
+            None => names::strings(nodes).into_iter().map(str::to_owned).collect(),
+        };
+        match constraint.contype() {
+            // USING INDEX: the index has been judged when it was made.
+            ConstrType::ConstrPrimary | ConstrType::ConstrUnique if constraint.indexname.is_empty() => {
+                Ok(per_shard(self.unique(&constraint.conname, &listed(&constraint.keys))?))
+            }
+            ConstrType::ConstrExclusion => Ok(per_shard(self.exclusion(constraint)?)),
+            ConstrType::ConstrForeign => self.foreign(constraint, &listed(&constraint.fk_attrs)),
+            _ => Ok(Verdict::Enforced),
+        }
+    }
+
+    /// A UNIQUE, PRIMARY KEY or unique index over `columns` (those that are expressions left out).
+    pub fn unique(&self, name: &str, columns: &[String]) -> Result<Option<RouterError>, RouterError> {
+        match &self.placed {
+            Placed::Sharded { key, .. } if !columns.contains(key) => self.unenforced_unique(name, key),
+            _ => Ok(None),
+        }
+    }
+
+    fn exclusion(&self, constraint: &Constraint) -> Result<Option<RouterError>, RouterError> {
+        let Placed::Sharded { key, .. } = &self.placed else { return Ok(None) };
+        let equals_key = constraint.exclusions.iter().any(|exclusion| excludes_equal(exclusion, key));
+        if equals_key { Ok(None) } else { self.unenforced_unique(&constraint.conname, key) }
+    }
+
+    fn unenforced_unique(&self, name: &str, key: &str) -> Result<Option<RouterError>, RouterError> {
+        let what = if name.is_empty() { "a unique constraint".to_owned() } else { format!("\"{name}\"") };
+        if self.accept_unenforced {
+            return Ok(Some(notice(
+                "unique-without-shard-key",
+                format!("{what} of \"{}\" is enforced on each shard only", self.name),
+            )
+            .detail(format!("It does not contain the shard key \"{key}\"."))));
+        }
+        Err(RouterError::unsupported(
+            "unique-without-shard-key",
+            format!("{what} of sharded table \"{}\" does not contain the shard key", self.name),
+        )
+        .detail(format!("Rows of different \"{key}\" are on different shards, and no shard sees the others' rows."))
+        .hint(format!(
+            "Add \"{key}\" to its columns, or set accept_unenforced in the table's rule to have it enforced on each shard only."
+        )))
+    }
+
+    fn foreign(&self, constraint: &Constraint, columns: &[String]) -> Judged {
+        let Some(range) = constraint.pktable.as_ref() else { return Ok(Verdict::Enforced) };
+        let listed = names::strings(&constraint.pk_attrs).into_iter().map(str::to_owned).collect();
+        let Some(parent) = self.parent(range, listed) else { return Ok(Verdict::Enforced) };
+        self.reference(&constraint.conname, columns, &parent)
+    }
+
+    /// Judges `FOREIGN KEY (columns) REFERENCES parent`.
+    pub fn reference(&self, name: &str, columns: &[String], parent: &Parent) -> Judged {
+        if self.stays_on_shard(columns, parent) {
+            return Ok(Verdict::Enforced);
+        }
+        let what = if name.is_empty() { "a foreign key".to_owned() } else { format!("foreign key \"{name}\"") };
+        let why = format!("{}, {}.", place(&self.name, &self.placed), place(&parent.name, &parent.placed));
+        if self.accept_unenforced {
+            let text = format!("{what} of \"{}\" is left out: it is not enforced", self.name);
+            return Ok(Verdict::LeftOut(notice("foreign-key-leaves-shard", text).detail(why)));
+        }
+        Err(RouterError::unsupported(
+            "foreign-key-leaves-shard",
+            format!("{what} from \"{}\" to \"{}\" leaves the shard", self.name, parent.name),
+        )
+        .detail(why)
+        .hint(
+            "Make it reference the shard key from the shard key, make the referenced table a reference table, \
+             or set accept_unenforced in the rule of the referencing table to have it left out.",
+        ))
+    }
+
+    fn stays_on_shard(&self, columns: &[String], parent: &Parent) -> bool {
+        match (&self.placed, &parent.placed) {
+            (_, Placed::Reference) | (Placed::Local, Placed::Local) => true,
+            (
+                Placed::Sharded { key, key_type },
+                Placed::Sharded { key: parent_key, key_type: parent_type },
+            ) => {
+                hash_alike(*key_type, *parent_type)
+                    && columns.iter().zip(&parent.columns).any(|(from, to)| from == key && to == parent_key)
+            }
+            _ => false,
+        }
+    }
+
+    /// The referenced table; `None` if there is none of that name, which PostgreSQL will say.
+    fn parent(&self, range: &RangeVar, listed: Vec<String>) -> Option<Parent> {
+        let schema_fits = range.schemaname.is_empty() || range.schemaname == self.schema;
+        let Found::Relation(relation) = scope::find(range, self.context) else {
+            let itself = schema_fits && range.relname == self.name;
+            return itself.then(|| Parent { name: self.name.clone(), placed: self.placed.clone(), columns: listed });
+        };
+        let columns = if listed.is_empty() { primary_key(&relation) } else { listed };
+        let placed = seen(&scope::placement(&relation, self.context), &relation.columns);
+        Some(Parent { name: relation.name.clone(), placed, columns })
+    }
+}
+
+/// A referenced table and its referenced columns.
+#[derive(Debug)]
+pub struct Parent {
+    pub name: String,
+    pub placed: Placed,
+    pub columns: Vec<String>,
+}
+
+fn primary_key(relation: &Relation) -> Vec<String> {
+    let primary = relation.unique_keys.iter().find(|unique| unique.primary);
+    let columns = primary.map_or(&[][..], |primary| &primary.columns);
+    columns.iter().filter_map(|&column| Some(relation.columns.get(column)?.name.clone())).collect()
+}
+
+fn per_shard(notice: Option<RouterError>) -> Verdict {
+    notice.map_or(Verdict::Enforced, Verdict::PerShard)
+}
+
+/// A NOTICE: SQLSTATE class 01, as PostgreSQL's warnings.
+pub fn notice(id: &'static str, message: String) -> RouterError {
+    RouterError { id, ..RouterError::new("01000", message) }
+}
+
+fn place(name: &str, placed: &Placed) -> String {
+    match placed {
+        Placed::Local => format!("\"{name}\" is on the home shard only"),
+        Placed::Reference => format!("\"{name}\" is on every shard"),
+        Placed::Sharded { key, .. } => format!("\"{name}\" is divided by \"{key}\""),
+    }
+}
+
+/// Equal values of these types have equal hashes.
+pub fn hash_alike(one: KeyType, other: KeyType) -> bool {
+    let family = |key_type| match key_type {
+        KeyType::Int2 | KeyType::Int4 | KeyType::Int8 => 0,
+        KeyType::Text | KeyType::Varchar => 1,
+        KeyType::Uuid => 2,
+    };
+    family(one) == family(other)
+}
+
+/// `(key WITH =)` as an element of EXCLUDE: a list of an index element and an operator's name.
+fn excludes_equal(exclusion: &Node, key: &str) -> bool {
+    let Some(NodeEnum::List(pair)) = exclusion.node.as_ref() else { return false };
+    let [element, operator] = pair.items.as_slice() else { return false };
+    let names_key = matches!(element.node.as_ref(), Some(NodeEnum::IndexElem(element)) if element.name == key);
+    let is_equal = matches!(operator.node.as_ref(), Some(NodeEnum::List(name)) if names::strings(&name.items) == ["="]);
+    names_key && is_equal
+}
+
+/// Plain columns of an index.
+pub fn index_columns(elements: &[Node]) -> Vec<String> {
+    elements
+        .iter()
+        .filter_map(|element| match element.node.as_ref() {
+            Some(NodeEnum::IndexElem(element)) if !element.name.is_empty() => Some(element.name.clone()),
+            _ => None,
+        })
+        .collect()
+}
+
+/// Judges the constraints of one column definition; those to be left out are taken from it.
+pub fn judge_column(
+    subject: &Subject<'_>,
+    column: &mut ColumnDef,
+    notices: &mut Vec<RouterError>,
+) -> Result<bool, RouterError> {
+    let mut kept = Vec::new();
+    let mut dropping = false;
+    let mut changed = false;
+    for node in std::mem::take(&mut column.constraints) {
+        if let Some(NodeEnum::Constraint(constraint)) = node.node.as_ref() {
+            if !is_attribute(constraint) {
+                dropping = judged(subject.judge(constraint, Some(&column.colname))?, notices);
+                changed |= dropping;
+            }
+            // DEFERRABLE and its like belong to the constraint before them.
+            if dropping {
+                continue;
+            }
+        }
+        kept.push(node);
+    }
+    column.constraints = kept;
+    Ok(changed)
+}
+
+/// Keeps the notice of a verdict. True: the constraint is to be left out.
+pub fn judged(verdict: Verdict, notices: &mut Vec<RouterError>) -> bool {
+    match verdict {
+        Verdict::Enforced => false,
+        Verdict::PerShard(notice) => {
+            notices.push(notice);
+            false
+        }
+        Verdict::LeftOut(notice) => {
+            notices.push(notice);
+            true
+        }
+    }
+}
+
+fn is_attribute(constraint: &Constraint) -> bool {
+    use ConstrType as Kind;
+    matches!(
+        constraint.contype(),
+        Kind::ConstrAttrDeferrable
+            | Kind::ConstrAttrNotDeferrable
+            | Kind::ConstrAttrDeferred
+            | Kind::ConstrAttrImmediate
+            | Kind::ConstrAttrEnforced
+            | Kind::ConstrAttrNotEnforced
+    )
+}
+
+/// The placement that a rule asks for, of a column's type.
+pub fn placed_by(placement: &Placement, columns: &[schema::Column]) -> Placed {
+    seen(placement, columns)
+}
