@@ -163,8 +163,7 @@ async fn shard_facts(
     shard: &ShardConfig,
 ) -> Result<ShardFacts, Finding> {
     let place = place(shard);
-    // `template1` is where one can log in on every server, whatever databases it has.
-    let client = management::connect(dialer, &config.cluster, shard, "template1")
+    let client = management::connect(dialer, &config.cluster, shard, management::DATABASE)
         .await
         .map_err(|error| {
             let remedy = "mend host, port, user and password in [cluster], or the server's pg_hba.conf";

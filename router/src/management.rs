@@ -14,6 +14,10 @@ use crate::dial::{DialError, Dialer, address};
 /// Shown in `pg_stat_activity`.
 pub const APPLICATION_NAME: &str = "oskol";
 
+/// The database for what concerns a whole server. Not `template1`: a connection there makes the
+/// application's CREATE DATABASE fail.
+pub const DATABASE: &str = "postgres";
+
 #[derive(Debug, thiserror::Error)]
 pub enum ManagementError {
     #[error(transparent)]

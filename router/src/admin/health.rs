@@ -61,7 +61,7 @@ async fn look(
 ) -> Result<String, String> {
     let client = match kept.take() {
         Some(client) => client,
-        None => management::connect(dialer, cluster, shard, "template1")
+        None => management::connect(dialer, cluster, shard, management::DATABASE)
             .await
             .map_err(|error| error.to_string())?,
     };

@@ -17,7 +17,7 @@ pub struct ShardFacts {
     /// Of `max_connections`, kept for superusers.
     pub reserved_connections: i32,
     pub wal_level: String,
-    /// Encoding, collation and character classification of `template1`.
+    /// Encoding, collation and character classification of the database asked.
     pub encoding: String,
     pub collation: String,
     pub character_type: String,
