@@ -269,7 +269,7 @@ async fn misbehaving(answers: Vec<BytesMut>) -> Stream {
     tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         for answer in answers {
-            stream.read(&mut [0; 4096]).await.unwrap();
+            assert_ne!(stream.read(&mut [0; 4096]).await.unwrap(), 0);
             stream.write_all(&answer).await.unwrap();
         }
         // Says nothing more until the client goes.
