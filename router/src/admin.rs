@@ -52,7 +52,13 @@ impl AdminState {
         workers: Vec<WorkerHandle>,
         board: Arc<Board>,
     ) -> Arc<Self> {
-        Arc::new(Self { config, metrics, workers, board, averages: Averages::default() })
+        Arc::new(Self {
+            config,
+            metrics,
+            workers,
+            board,
+            averages: Averages::default(),
+        })
     }
 
     /// Whether `user` may connect to the admin database.
@@ -73,10 +79,16 @@ impl AdminState {
         let all = futures_util::future::try_join_all(answers);
         match tokio::time::timeout(WORKER_ANSWERS_WITHIN, all).await {
             Ok(Ok(reports)) => Ok(reports),
-            Ok(Err(_)) => Err(RouterError::new(wire::sqlstate::ADMIN_SHUTDOWN, "the router is shutting down")),
+            Ok(Err(_)) => Err(RouterError::new(
+                wire::sqlstate::ADMIN_SHUTDOWN,
+                "the router is shutting down",
+            )),
             Err(_) => Err(RouterError::new(
                 wire::sqlstate::SYSTEM_ERROR,
-                format!("a worker did not answer within {} s", WORKER_ANSWERS_WITHIN.as_secs()),
+                format!(
+                    "a worker did not answer within {} s",
+                    WORKER_ANSWERS_WITHIN.as_secs()
+                ),
             )),
         }
     }

@@ -60,7 +60,12 @@ impl Finding {
         text: impl Into<String>,
         remedy: impl Into<String>,
     ) -> Self {
-        Self { verdict, place: place.to_owned(), text: text.into(), remedy: remedy.into() }
+        Self {
+            verdict,
+            place: place.to_owned(),
+            text: text.into(),
+            remedy: remedy.into(),
+        }
     }
 }
 
@@ -72,7 +77,11 @@ impl fmt::Display for Finding {
             Verdict::Wrong => "wrong",
         };
         write!(f, "{verdict}  {}: {}", self.place, self.text)?;
-        if self.remedy.is_empty() { Ok(()) } else { write!(f, "; {}", self.remedy) }
+        if self.remedy.is_empty() {
+            Ok(())
+        } else {
+            write!(f, "; {}", self.remedy)
+        }
     }
 }
 
@@ -89,7 +98,11 @@ pub async fn run(path: Option<&Path>, out: &mut impl Write) -> io::Result<bool> 
         Ok(config) => run_shards(&config, out).await,
         Err(error) => {
             for problem in &error.problems {
-                writeln!(out, "{}", Finding::wrong("configuration", problem.to_string(), ""))?;
+                writeln!(
+                    out,
+                    "{}",
+                    Finding::wrong("configuration", problem.to_string(), "")
+                )?;
             }
             Ok(false)
         }
@@ -97,7 +110,10 @@ pub async fn run(path: Option<&Path>, out: &mut impl Write) -> io::Result<bool> 
 }
 
 async fn run_shards(config: &Config, out: &mut impl Write) -> io::Result<bool> {
-    let mut report = Report { out, worst: Verdict::Ok };
+    let mut report = Report {
+        out,
+        worst: Verdict::Ok,
+    };
     report.all(configuration(config))?;
     let dialer = match Dialer::new(&config.cluster) {
         Ok(dialer) => dialer,
@@ -142,17 +158,32 @@ fn configuration(config: &Config) -> Vec<Finding> {
     let shards = config.cluster.shards.len();
     let mut findings = vec![Finding::ok(
         place,
-        format!("cluster {:?}, {shards} shards, home shard {}", config.cluster.name, config.cluster.home),
+        format!(
+            "cluster {:?}, {shards} shards, home shard {}",
+            config.cluster.name, config.cluster.home
+        ),
     )];
-    let public = config.listen.addresses.iter().any(|address| !address.ip().is_loopback());
+    let public = config
+        .listen
+        .addresses
+        .iter()
+        .any(|address| !address.ip().is_loopback());
     if public && config.client_auth == crate::config::ClientAuth::Trust {
         let remedy = "set auth.method = \"scram-sha-256\", or listen on 127.0.0.1 only";
         let text = "auth.method is trust on an address that other machines reach";
         findings.push(Finding::warn(place, text, remedy));
     }
-    if config.admin.address.is_some_and(|address| !address.ip().is_loopback()) {
+    if config
+        .admin
+        .address
+        .is_some_and(|address| !address.ip().is_loopback())
+    {
         let text = "admin.address is reached by other machines, and asks for no password";
-        findings.push(Finding::warn(place, text, "keep it on a network of your own"));
+        findings.push(Finding::warn(
+            place,
+            text,
+            "keep it on a network of your own",
+        ));
     }
     findings
 }
@@ -166,7 +197,8 @@ async fn shard_facts(
     let client = management::connect(dialer, &config.cluster, shard, management::DATABASE)
         .await
         .map_err(|error| {
-            let remedy = "mend host, port, user and password in [cluster], or the server's pg_hba.conf";
+            let remedy =
+                "mend host, port, user and password in [cluster], or the server's pg_hba.conf";
             Finding::wrong(&place, error.to_string(), remedy)
         })?;
     ShardFacts::read(&client, shard.id).await.map_err(|error| {

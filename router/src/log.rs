@@ -16,7 +16,10 @@ pub use statement::{SlowStatement, masked};
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     #[error("log.level = {level:?}: {source}")]
-    Level { level: String, source: tracing_subscriber::filter::ParseError },
+    Level {
+        level: String,
+        source: tracing_subscriber::filter::ParseError,
+    },
     #[error("the log cannot be started: {0}")]
     Start(String),
 }
@@ -26,14 +29,19 @@ pub enum LogError {
 /// # Errors
 /// The level cannot be read, or a log was started before.
 pub fn init(config: &LogConfig) -> Result<(), LogError> {
-    let filter = EnvFilter::try_new(&config.level)
-        .map_err(|source| LogError::Level { level: config.level.clone(), source })?;
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let filter = EnvFilter::try_new(&config.level).map_err(|source| LogError::Level {
+        level: config.level.clone(),
+        source,
+    })?;
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     let started = if config.json {
         builder.json().flatten_event(true).try_init()
     } else {
-        builder.with_ansi(std::io::stderr().is_terminal()).try_init()
+        builder
+            .with_ansi(std::io::stderr().is_terminal())
+            .try_init()
     };
     started.map_err(|error| LogError::Start(error.to_string()))
 }

@@ -23,9 +23,17 @@ pub enum ManagementError {
     #[error(transparent)]
     Dial(#[from] DialError),
     #[error("cannot log in to {address} as {user}: {}", reason(.source))]
-    LogIn { address: String, user: String, source: tokio_postgres::Error },
+    LogIn {
+        address: String,
+        user: String,
+        source: tokio_postgres::Error,
+    },
     #[error("{address} did not log {user} in within {} ms", .limit.as_millis())]
-    Timeout { address: String, user: String, limit: Duration },
+    Timeout {
+        address: String,
+        user: String,
+        limit: Duration,
+    },
 }
 
 /// What the server said, where the crate's own text is no more than "db error".
@@ -47,7 +55,10 @@ pub async fn connect(
     let stream = dialer.dial(shard).await?;
     // TLS, if any, is in the stream already.
     let mut config = tokio_postgres::Config::new();
-    config.ssl_mode(SslMode::Disable).user(&cluster.user).dbname(database);
+    config
+        .ssl_mode(SslMode::Disable)
+        .user(&cluster.user)
+        .dbname(database);
     config.application_name(APPLICATION_NAME);
     if let Some(password) = &cluster.password {
         config.password(&password.0);
@@ -60,7 +71,15 @@ pub async fn connect(
             tokio::spawn(async move { connection.await.ok() });
             Ok(client)
         }
-        Ok(Err(source)) => Err(ManagementError::LogIn { address, user, source }),
-        Err(_) => Err(ManagementError::Timeout { address, user, limit }),
+        Ok(Err(source)) => Err(ManagementError::LogIn {
+            address,
+            user,
+            source,
+        }),
+        Err(_) => Err(ManagementError::Timeout {
+            address,
+            user,
+            limit,
+        }),
     }
 }

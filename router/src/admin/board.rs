@@ -55,11 +55,22 @@ impl Board {
         let before = shards.get(&shard);
         let (fault, version) = match found {
             Ok(version) => (None, version),
-            Err(fault) => (Some(fault), before.map(|b| b.version.clone()).unwrap_or_default()),
+            Err(fault) => (
+                Some(fault),
+                before.map(|b| b.version.clone()).unwrap_or_default(),
+            ),
         };
         let unchanged = before.filter(|before| before.fault.is_some() == fault.is_some());
         let since = unchanged.map_or_else(Instant::now, |before| before.since);
-        shards.insert(shard, ShardStatus { fault, version, since, took });
+        shards.insert(
+            shard,
+            ShardStatus {
+                fault,
+                version,
+                since,
+                took,
+            },
+        );
     }
 
     pub fn shards(&self) -> BTreeMap<ShardId, ShardStatus> {

@@ -88,7 +88,9 @@ impl Command {
         match words.as_slice() {
             [] => Ok(None),
             ["SHOW", name] => {
-                let found = Self::ALL.into_iter().find(|command| command.name() == *name);
+                let found = Self::ALL
+                    .into_iter()
+                    .find(|command| command.name() == *name);
                 found.map(Some).ok_or_else(|| unknown(text))
             }
             _ => Err(unknown(text)),
@@ -132,15 +134,21 @@ impl Command {
             }
             Self::Version => show::about::version(),
         };
-        Ok(AdminTable { columns: self.columns(), rows })
+        Ok(AdminTable {
+            columns: self.columns(),
+            rows,
+        })
     }
 }
 
 fn unknown(text: &str) -> RouterError {
     let names: Vec<&str> = Command::ALL.iter().map(|command| command.name()).collect();
     let shown: String = text.chars().take(60).collect();
-    RouterError::new(sqlstate::SYNTAX_ERROR, format!("the admin database does not know: {}", shown.trim()))
-        .hint(format!("It answers SHOW with one of {}.", names.join(", ")))
+    RouterError::new(
+        sqlstate::SYNTAX_ERROR,
+        format!("the admin database does not know: {}", shown.trim()),
+    )
+    .hint(format!("It answers SHOW with one of {}.", names.join(", ")))
 }
 
 /// Parses and runs one statement; none for an empty text.

@@ -35,12 +35,7 @@ pub async fn watch(cluster: ClusterConfig, dialer: Dialer, board: Arc<Board>, sh
     while shards.join_next().await.is_some() {}
 }
 
-async fn watch_shard(
-    cluster: &ClusterConfig,
-    dialer: &Dialer,
-    shard: &ShardConfig,
-    board: &Board,
-) {
+async fn watch_shard(cluster: &ClusterConfig, dialer: &Dialer, shard: &ShardConfig, board: &Board) {
     let mut kept = None;
     let mut ticks = tokio::time::interval(PERIOD);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

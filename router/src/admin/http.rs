@@ -100,11 +100,16 @@ async fn connection(stream: TcpStream, state: Arc<AdminState>) {
 fn page(request: &Request<Incoming>, state: &AdminState) -> Page {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut page = text(StatusCode::METHOD_NOT_ALLOWED, "GET and HEAD only\n");
-        page.headers_mut().insert(ALLOW, hyper::header::HeaderValue::from_static("GET, HEAD"));
+        page.headers_mut()
+            .insert(ALLOW, hyper::header::HeaderValue::from_static("GET, HEAD"));
         return page;
     }
     match request.uri().path() {
-        "/metrics" => respond(StatusCode::OK, "text/plain; version=0.0.4", state.metrics.render()),
+        "/metrics" => respond(
+            StatusCode::OK,
+            "text/plain; version=0.0.4",
+            state.metrics.render(),
+        ),
         "/health" => health(state),
         "/" => text(StatusCode::OK, "/metrics\n/health\n"),
         _ => text(StatusCode::NOT_FOUND, "there are /metrics and /health\n"),
@@ -144,6 +149,7 @@ fn text(code: StatusCode, body: &'static str) -> Page {
 fn respond(code: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Page {
     let mut page = Response::new(Full::new(body.into()));
     *page.status_mut() = code;
-    page.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(kind));
+    page.headers_mut()
+        .insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(kind));
     page
 }

@@ -21,7 +21,10 @@ pub fn describe(columns: &[Column], out: &mut BytesMut) {
 /// Appends DataRows and CommandComplete, for Execute.
 pub fn rows(table: &AdminTable, out: &mut BytesMut) {
     for row in &table.rows {
-        write::data_row(out, row.iter().map(|value| value.as_deref().map(str::as_bytes)));
+        write::data_row(
+            out,
+            row.iter().map(|value| value.as_deref().map(str::as_bytes)),
+        );
     }
     write::command_complete(out, b"SHOW");
 }

@@ -16,15 +16,24 @@ pub struct Column {
 }
 
 pub const fn text(name: &'static str) -> Column {
-    Column { name, kind: Kind::Text }
+    Column {
+        name,
+        kind: Kind::Text,
+    }
 }
 
 pub const fn number(name: &'static str) -> Column {
-    Column { name, kind: Kind::Number }
+    Column {
+        name,
+        kind: Kind::Number,
+    }
 }
 
 pub const fn boolean(name: &'static str) -> Column {
-    Column { name, kind: Kind::Boolean }
+    Column {
+        name,
+        kind: Kind::Boolean,
+    }
 }
 
 /// Values in text format; `None` is NULL.

@@ -17,7 +17,12 @@ use crate::worker::{
 };
 
 fn config() -> Config {
-    let shard = |id| ShardConfig { id: ShardId(id), host: "h".into(), port: 5432, weight: 1.0 };
+    let shard = |id| ShardConfig {
+        id: ShardId(id),
+        host: "h".into(),
+        port: 5432,
+        weight: 1.0,
+    };
     let mut config = Config::default();
     config.cluster.shards = vec![shard(0), shard(1)];
     config.pool.size = 7;
@@ -44,7 +49,12 @@ fn report() -> WorkerReport {
             connected: Duration::from_secs(9),
             shards: vec![ShardId(0), ShardId(1)],
         }],
-        pools: vec![PoolReport { shard: ShardId(1), idle: 2, leased: 1, waiting: 3 }],
+        pools: vec![PoolReport {
+            shard: ShardId(1),
+            idle: 2,
+            leased: 1,
+            waiting: 3,
+        }],
         servers: vec![ServerReport {
             shard: ShardId(1),
             user: "u".into(),
@@ -82,11 +92,19 @@ async fn show(text: &str, state: &Arc<AdminState>, inboxes: Vec<WorkerInbox>) ->
 }
 
 fn line(row: &[Option<String>]) -> String {
-    row.iter().map(|value| value.as_deref().unwrap_or("-")).collect::<Vec<_>>().join("|")
+    row.iter()
+        .map(|value| value.as_deref().unwrap_or("-"))
+        .collect::<Vec<_>>()
+        .join("|")
 }
 
 fn lines(table: &AdminTable) -> Vec<String> {
-    assert!(table.rows.iter().all(|row| row.len() == table.columns.len()));
+    assert!(
+        table
+            .rows
+            .iter()
+            .all(|row| row.len() == table.columns.len())
+    );
     table.rows.iter().map(|row| line(row)).collect()
 }
 
@@ -105,7 +123,10 @@ async fn every_statement_answers_with_its_own_columns() {
 async fn pools_of_all_workers_are_added_up() {
     let (state, inboxes) = state();
     let table = show("SHOW POOLS", &state, inboxes).await;
-    assert_eq!(lines(&table), ["0|0|0|0|7|1000|transaction", "1|6|2|4|7|1000|transaction"]);
+    assert_eq!(
+        lines(&table),
+        ["0|0|0|0|7|1000|transaction", "1|6|2|4|7|1000|transaction"]
+    );
 }
 
 #[tokio::test]
@@ -135,17 +156,29 @@ async fn transactions_in_doubt_stand_behind_open_ones() {
 #[tokio::test]
 async fn shards_show_health_and_share() {
     let (state, inboxes) = state();
-    let weighted = |id| topology::WeightedShard { id: ShardId(id), weight: 1.0 };
+    let weighted = |id| topology::WeightedShard {
+        id: ShardId(id),
+        weight: 1.0,
+    };
     let map = ShardMap::place(ShardId(0), &[weighted(0), weighted(1)]).unwrap();
     let share = map.bucket_count(ShardId(1));
     state.board.set_map(Arc::new(map));
-    state.board.set_shard(ShardId(0), Ok("15.4".into()), Duration::ZERO);
-    state.board.set_shard(ShardId(1), Ok("15.4".into()), Duration::ZERO);
-    state.board.set_shard(ShardId(1), Err("gone".into()), Duration::ZERO);
+    state
+        .board
+        .set_shard(ShardId(0), Ok("15.4".into()), Duration::ZERO);
+    state
+        .board
+        .set_shard(ShardId(1), Ok("15.4".into()), Duration::ZERO);
+    state
+        .board
+        .set_shard(ShardId(1), Err("gone".into()), Duration::ZERO);
     let table = show("SHOW SHARDS", &state, inboxes).await;
     let lines = lines(&table);
     assert!(lines[0].starts_with("0|h|5432|up|0|15.4|t|1|"), "{lines:?}");
-    assert_eq!(lines[1], format!("1|h|5432|down|0|15.4|f|1|{share}|0|0|0|gone"));
+    assert_eq!(
+        lines[1],
+        format!("1|h|5432|down|0|15.4|f|1|{share}|0|0|0|gone")
+    );
 }
 
 #[tokio::test]
@@ -156,7 +189,11 @@ async fn stats_count_what_workers_counted() {
     database.query(PlanKind::Scatter, Duration::from_micros(50));
     database.transaction(Duration::from_micros(80));
     let table = show("SHOW STATS", &state, inboxes).await;
-    assert!(lines(&table)[0].starts_with("d|1|2|0|0|80|80|0|0|"), "{:?}", lines(&table));
+    assert!(
+        lines(&table)[0].starts_with("d|1|2|0|0|80|80|0|0|"),
+        "{:?}",
+        lines(&table)
+    );
     assert_eq!(table.rows[0].last(), Some(&Some("40".to_owned())));
 }
 
@@ -237,15 +274,36 @@ async fn metrics_and_health_are_served_over_http_until_shutdown() {
     let health = get(address, "GET /health").await;
     assert!(health.starts_with("HTTP/1.1 503") && health.contains("not looked at yet"));
 
-    state.board.set_shard(ShardId(0), Ok("15.4".into()), Duration::ZERO);
-    state.board.set_shard(ShardId(1), Err("gone".into()), Duration::ZERO);
+    state
+        .board
+        .set_shard(ShardId(0), Ok("15.4".into()), Duration::ZERO);
+    state
+        .board
+        .set_shard(ShardId(1), Err("gone".into()), Duration::ZERO);
     let health = get(address, "GET /health").await;
-    assert!(health.starts_with("HTTP/1.1 503") && health.contains(r#""fault":"gone""#), "{health}");
-    state.board.set_shard(ShardId(1), Ok("15.4".into()), Duration::ZERO);
-    assert!(get(address, "GET /health").await.starts_with("HTTP/1.1 200"));
+    assert!(
+        health.starts_with("HTTP/1.1 503") && health.contains(r#""fault":"gone""#),
+        "{health}"
+    );
+    state
+        .board
+        .set_shard(ShardId(1), Ok("15.4".into()), Duration::ZERO);
+    assert!(
+        get(address, "GET /health")
+            .await
+            .starts_with("HTTP/1.1 200")
+    );
 
-    assert!(get(address, "POST /metrics").await.starts_with("HTTP/1.1 405"));
-    assert!(get(address, "GET /nothing").await.starts_with("HTTP/1.1 404"));
+    assert!(
+        get(address, "POST /metrics")
+            .await
+            .starts_with("HTTP/1.1 405")
+    );
+    assert!(
+        get(address, "GET /nothing")
+            .await
+            .starts_with("HTTP/1.1 404")
+    );
     stopper.stop();
     serving.await.unwrap();
     assert!(TcpStream::connect(address).await.is_err());

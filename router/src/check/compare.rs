@@ -15,13 +15,23 @@ pub fn compare(facts: &[ShardFacts]) -> Vec<Finding> {
     let collations = "initialise all with the same initdb --locale: text would sort differently";
     vec![
         servers(facts),
-        alike(facts, "PostgreSQL version", "run the same on all", Finding::warn, |shard| {
-            (shard.version / 10_000).to_string()
+        alike(
+            facts,
+            "PostgreSQL version",
+            "run the same on all",
+            Finding::warn,
+            |shard| (shard.version / 10_000).to_string(),
+        ),
+        alike(facts, "collation", collations, Finding::wrong, |shard| {
+            shard.collation.clone()
         }),
-        alike(facts, "collation", collations, Finding::wrong, |shard| shard.collation.clone()),
-        alike(facts, "character classes", collations, Finding::wrong, |shard| {
-            shard.character_type.clone()
-        }),
+        alike(
+            facts,
+            "character classes",
+            collations,
+            Finding::wrong,
+            |shard| shard.character_type.clone(),
+        ),
         roles(facts),
     ]
 }
@@ -53,9 +63,15 @@ fn alike(
         let value = values.keys().next().cloned().unwrap_or_default();
         return Finding::ok(PLACE, format!("all have {what} {value}"));
     }
-    let each: Vec<String> =
-        values.iter().map(|(value, shards)| format!("{value} on {}", list(shards))).collect();
-    differing(PLACE, format!("{what} differs: {}", each.join(", ")), remedy.to_owned())
+    let each: Vec<String> = values
+        .iter()
+        .map(|(value, shards)| format!("{value} on {}", list(shards)))
+        .collect();
+    differing(
+        PLACE,
+        format!("{what} differs: {}", each.join(", ")),
+        remedy.to_owned(),
+    )
 }
 
 /// Clients log in to every shard with the role and the verifier of the home shard.
@@ -65,14 +81,27 @@ fn roles(facts: &[ShardFacts]) -> Finding {
         let first = facts[0].roles.get(**name);
         first.is_none() || facts.iter().any(|shard| shard.roles.get(**name) != first)
     };
-    let differing: Vec<&str> = names.iter().filter(differs).map(|name| name.as_str()).collect();
+    let differing: Vec<&str> = names
+        .iter()
+        .filter(differs)
+        .map(|name| name.as_str())
+        .collect();
     if differing.is_empty() {
         return Finding::ok(PLACE, format!("all have the same {} roles", names.len()));
     }
     let remedy = "CREATE or ALTER them through the router, or copy pg_dumpall --roles-only";
-    let shown = differing.iter().take(5).copied().collect::<Vec<_>>().join(", ");
+    let shown = differing
+        .iter()
+        .take(5)
+        .copied()
+        .collect::<Vec<_>>()
+        .join(", ");
     let more = if differing.len() > 5 { ", ..." } else { "" };
-    Finding::warn(PLACE, format!("roles differ in rights or password: {shown}{more}"), remedy)
+    Finding::warn(
+        PLACE,
+        format!("roles differ in rights or password: {shown}{more}"),
+        remedy,
+    )
 }
 
 fn by_value(
@@ -88,5 +117,9 @@ fn by_value(
 
 fn list(shards: &[u16]) -> String {
     let ids: Vec<String> = shards.iter().map(u16::to_string).collect();
-    if ids.len() == 1 { format!("shard {}", ids[0]) } else { format!("shards {}", ids.join(" and ")) }
+    if ids.len() == 1 {
+        format!("shard {}", ids[0])
+    } else {
+        format!("shards {}", ids.join(" and "))
+    }
 }

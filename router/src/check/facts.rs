@@ -67,7 +67,10 @@ impl ShardFacts {
         let row = client.query_one(SETTINGS, &[]).await?;
         // Half way between question and answer is when the server looked at its clock.
         let local = (before + now()) / 2.0;
-        let mut facts = Self { shard: shard.0, ..Self::from_row(&row)? };
+        let mut facts = Self {
+            shard: shard.0,
+            ..Self::from_row(&row)?
+        };
         facts.clock_offset -= local;
         for role in client.query(ROLES, &[]).await? {
             facts.roles.insert(role.try_get(0)?, role.try_get(1)?);

@@ -13,9 +13,16 @@ const CLOCK_TOLERANCE_SECONDS: f64 = 1.0;
 /// One finding for each thing that is asked of a shard.
 pub fn judge(facts: &ShardFacts, config: &Config, shard: &ShardConfig) -> Vec<Finding> {
     let place = place(shard);
-    let judge = Judge { facts, config, place: &place };
+    let judge = Judge {
+        facts,
+        config,
+        place: &place,
+    };
     vec![
-        Finding::ok(&place, format!("{} accepts {:?}", address(shard), config.cluster.user)),
+        Finding::ok(
+            &place,
+            format!("{} accepts {:?}", address(shard), config.cluster.user),
+        ),
         judge.version(),
         judge.superuser(),
         judge.primary(),
@@ -23,7 +30,11 @@ pub fn judge(facts: &ShardFacts, config: &Config, shard: &ShardConfig) -> Vec<Fi
         judge.wal_level(),
         judge.connections(),
         judge.encoding(),
-        judge.setting("standard_conforming_strings", &facts.standard_conforming_strings, "on"),
+        judge.setting(
+            "standard_conforming_strings",
+            &facts.standard_conforming_strings,
+            "on",
+        ),
         judge.setting("default_transaction_read_only", &facts.read_only, "off"),
         judge.passwords(),
         judge.durability(),
@@ -53,7 +64,11 @@ impl Judge<'_> {
     fn version(&self) -> Finding {
         let version = self.facts.version;
         let text = format!("PostgreSQL {}.{}", version / 10_000, version % 10_000);
-        if version >= 150_000 { self.ok(text) } else { self.wrong(text, "upgrade to 15 or newer") }
+        if version >= 150_000 {
+            self.ok(text)
+        } else {
+            self.wrong(text, "upgrade to 15 or newer")
+        }
     }
 
     fn superuser(&self) -> Finding {
@@ -69,14 +84,20 @@ impl Judge<'_> {
         if !self.facts.in_recovery {
             return self.ok("is a primary");
         }
-        self.wrong("is a standby in recovery", "name the primary in cluster.shards, or promote it")
+        self.wrong(
+            "is a standby in recovery",
+            "name the primary in cluster.shards, or promote it",
+        )
     }
 
     fn prepared_transactions(&self) -> Finding {
         let value = self.facts.max_prepared_transactions;
         let wanted = self.config.pool.size;
         let text = format!("max_prepared_transactions = {value}");
-        let remedy = format!("set max_prepared_transactions = {} and restart it", wanted.max(64));
+        let remedy = format!(
+            "set max_prepared_transactions = {} and restart it",
+            wanted.max(64)
+        );
         match usize::try_from(value) {
             Ok(1..) if value as usize >= wanted => self.ok(text),
             Ok(1..) => self.warn(format!("{text} is below pool.size = {wanted}"), remedy),
@@ -104,7 +125,8 @@ impl Judge<'_> {
             return self.ok(text);
         }
         let least = needed + usize::try_from(self.facts.reserved_connections).unwrap_or(0);
-        let remedy = format!("set max_connections to {least} or more for each router, or lower pool.size");
+        let remedy =
+            format!("set max_connections to {least} or more for each router, or lower pool.size");
         self.wrong(text, remedy)
     }
 
@@ -118,7 +140,11 @@ impl Judge<'_> {
 
     fn setting(&self, name: &str, value: &str, wanted: &str) -> Finding {
         let text = format!("{name} = {value}");
-        if value == wanted { self.ok(text) } else { self.wrong(text, format!("set {name} = {wanted}")) }
+        if value == wanted {
+            self.ok(text)
+        } else {
+            self.wrong(text, format!("set {name} = {wanted}"))
+        }
     }
 
     fn passwords(&self) -> Finding {
@@ -140,7 +166,10 @@ impl Judge<'_> {
         if fsync == "on" && commit != "off" {
             return self.ok(text);
         }
-        self.warn(text, "a crash may lose half of a two-phase commit: set both to on")
+        self.warn(
+            text,
+            "a crash may lose half of a two-phase commit: set both to on",
+        )
     }
 
     fn clock(&self) -> Finding {

@@ -28,12 +28,21 @@ fn good() -> ShardFacts {
 }
 
 fn shard() -> ShardConfig {
-    ShardConfig { id: topology::ShardId(0), host: "h".into(), port: 5432, weight: 1.0 }
+    ShardConfig {
+        id: topology::ShardId(0),
+        host: "h".into(),
+        port: 5432,
+        weight: 1.0,
+    }
 }
 
 fn not_ok(facts: &ShardFacts) -> Vec<String> {
     let findings = judge(facts, &Config::default(), &shard());
-    findings.iter().filter(|f| f.verdict != Verdict::Ok).map(Finding::to_string).collect()
+    findings
+        .iter()
+        .filter(|f| f.verdict != Verdict::Ok)
+        .map(Finding::to_string)
+        .collect()
 }
 
 #[test]
@@ -45,7 +54,10 @@ fn a_shard_as_it_should_be_has_nothing_wrong() {
 fn each_fault_says_what_to_set() {
     type Spoil = fn(&mut ShardFacts);
     let cases: [(Spoil, &str); 8] = [
-        (|f| f.version = 140_009, "wrong  shard 0: PostgreSQL 14.9; upgrade to 15 or newer"),
+        (
+            |f| f.version = 140_009,
+            "wrong  shard 0: PostgreSQL 14.9; upgrade to 15 or newer",
+        ),
         (
             |f| f.max_prepared_transactions = 0,
             "wrong  shard 0: max_prepared_transactions = 0; set max_prepared_transactions = 64 and restart it",
@@ -83,12 +95,20 @@ fn each_fault_says_what_to_set() {
 }
 
 fn second() -> ShardFacts {
-    ShardFacts { shard: 1, system_identifier: "2".into(), ..good() }
+    ShardFacts {
+        shard: 1,
+        system_identifier: "2".into(),
+        ..good()
+    }
 }
 
 #[test]
 fn shards_that_agree_have_nothing_wrong() {
-    assert!(compare(&[good(), second()]).iter().all(|finding| finding.verdict == Verdict::Ok));
+    assert!(
+        compare(&[good(), second()])
+            .iter()
+            .all(|finding| finding.verdict == Verdict::Ok)
+    );
     assert!(compare(&[good()]).is_empty());
 }
 
@@ -98,29 +118,54 @@ fn shards_that_differ_are_told_apart() {
     other.collation = "de_DE.UTF-8".into();
     other.system_identifier = "1".into();
     other.roles.clear();
-    let findings: Vec<String> = compare(&[good(), other]).iter().map(Finding::to_string).collect();
+    let findings: Vec<String> = compare(&[good(), other])
+        .iter()
+        .map(Finding::to_string)
+        .collect();
     let all = findings.join("\n");
-    assert!(all.contains("wrong  shards: shards 0 and 1 are one server, or copies of one"), "{all}");
-    assert!(all.contains("collation differs: C.UTF-8 on shard 0, de_DE.UTF-8 on shard 1"), "{all}");
-    assert!(all.contains("warn   shards: roles differ in rights or password: app"), "{all}");
+    assert!(
+        all.contains("wrong  shards: shards 0 and 1 are one server, or copies of one"),
+        "{all}"
+    );
+    assert!(
+        all.contains("collation differs: C.UTF-8 on shard 0, de_DE.UTF-8 on shard 1"),
+        "{all}"
+    );
+    assert!(
+        all.contains("warn   shards: roles differ in rights or password: app"),
+        "{all}"
+    );
 }
 
 #[tokio::test]
 async fn a_shard_out_of_reach_is_told_with_its_address() {
     let mut config = Config::default();
     // Port 9 of this machine: the discard service, which nobody runs.
-    config.cluster.shards =
-        vec![ShardConfig { host: "127.0.0.1".into(), port: 9, ..shard() }];
+    config.cluster.shards = vec![ShardConfig {
+        host: "127.0.0.1".into(),
+        port: 9,
+        ..shard()
+    }];
     let mut out = Vec::new();
     assert!(!run_shards(&config, &mut out).await.unwrap());
     let out = String::from_utf8(out).unwrap();
-    assert!(out.contains("wrong  shard 0: cannot connect to 127.0.0.1:9"), "{out}");
+    assert!(
+        out.contains("wrong  shard 0: cannot connect to 127.0.0.1:9"),
+        "{out}"
+    );
 }
 
 #[tokio::test]
 async fn a_configuration_that_cannot_be_used_ends_the_check() {
     let mut out = Vec::new();
-    assert!(!run(Some(Path::new("/nonexistent.toml")), &mut out).await.unwrap());
+    assert!(
+        !run(Some(Path::new("/nonexistent.toml")), &mut out)
+            .await
+            .unwrap()
+    );
     let out = String::from_utf8(out).unwrap();
-    assert!(out.starts_with("wrong  configuration: /nonexistent.toml: cannot be read"), "{out}");
+    assert!(
+        out.starts_with("wrong  configuration: /nonexistent.toml: cannot be read"),
+        "{out}"
+    );
 }

@@ -8,22 +8,39 @@ use super::{ClientAuth, ClientTlsMode, Config, PoolMode, SslMode};
 /// Keys as in `oskol.toml`, with their values as typed there. The same keys in the same order
 /// whatever the configuration.
 pub fn listing(config: &Config) -> Vec<(&'static str, String)> {
-    [cluster(config), listen(config), pool(config), limits(config), rest(config)].concat()
+    [
+        cluster(config),
+        listen(config),
+        pool(config),
+        limits(config),
+        rest(config),
+    ]
+    .concat()
 }
 
 type Entries = Vec<(&'static str, String)>;
 
 fn cluster(config: &Config) -> Entries {
     let cluster = &config.cluster;
-    let password = if cluster.password.is_some() { "(set)" } else { "" };
+    let password = if cluster.password.is_some() {
+        "(set)"
+    } else {
+        ""
+    };
     vec![
         ("cluster.name", cluster.name.clone()),
         ("cluster.user", cluster.user.clone()),
         ("cluster.password", password.to_owned()),
         ("cluster.home", cluster.home.to_string()),
-        ("cluster.connect_timeout", print_duration(cluster.connect_timeout)),
+        (
+            "cluster.connect_timeout",
+            print_duration(cluster.connect_timeout),
+        ),
         ("cluster.tls_mode", ssl_mode(cluster.tls.mode).to_owned()),
-        ("cluster.tls_root_certificate", path(cluster.tls.root_certificate.as_ref())),
+        (
+            "cluster.tls_root_certificate",
+            path(cluster.tls.root_certificate.as_ref()),
+        ),
     ]
 }
 
@@ -32,16 +49,28 @@ fn listen(config: &Config) -> Entries {
     let addresses: Vec<String> = listen.addresses.iter().map(ToString::to_string).collect();
     vec![
         ("listen.addresses", addresses.join(",")),
-        ("listen.unix_socket_directory", path(listen.unix_socket_directory.as_ref())),
+        (
+            "listen.unix_socket_directory",
+            path(listen.unix_socket_directory.as_ref()),
+        ),
         ("listen.workers", listen.workers.to_string()),
         ("listen.max_clients", listen.max_clients.to_string()),
-        ("listen.handshake_timeout", print_duration(listen.handshake_timeout)),
+        (
+            "listen.handshake_timeout",
+            print_duration(listen.handshake_timeout),
+        ),
         ("listen.max_message", print_size(listen.max_message_bytes)),
         ("auth.method", auth_method(config.client_auth).to_owned()),
         ("tls.mode", tls_mode(config.client_tls.mode).to_owned()),
-        ("tls.certificate", path(config.client_tls.certificate.as_ref())),
+        (
+            "tls.certificate",
+            path(config.client_tls.certificate.as_ref()),
+        ),
         ("tls.key", path(config.client_tls.key.as_ref())),
-        ("tls.client_authority", path(config.client_tls.client_authority.as_ref())),
+        (
+            "tls.client_authority",
+            path(config.client_tls.client_authority.as_ref()),
+        ),
     ]
 }
 
@@ -55,10 +84,16 @@ fn pool(config: &Config) -> Entries {
         ("pool.mode", mode.to_owned()),
         ("pool.size", pool.size.to_string()),
         ("pool.queue", pool.queue.to_string()),
-        ("pool.checkout_timeout", print_duration(pool.checkout_timeout)),
+        (
+            "pool.checkout_timeout",
+            print_duration(pool.checkout_timeout),
+        ),
         ("pool.idle_timeout", print_duration(pool.idle_timeout)),
         ("pool.lifetime", print_duration(pool.lifetime)),
-        ("pool.prepared_statements", pool.prepared_statements.to_string()),
+        (
+            "pool.prepared_statements",
+            pool.prepared_statements.to_string(),
+        ),
     ]
 }
 
@@ -66,31 +101,51 @@ fn limits(config: &Config) -> Entries {
     let limits = &config.limits;
     let in_transaction = print_duration(limits.idle_in_transaction_timeout);
     vec![
-        ("limits.statement_timeout", print_duration(limits.statement_timeout)),
+        (
+            "limits.statement_timeout",
+            print_duration(limits.statement_timeout),
+        ),
         ("limits.idle_in_transaction_timeout", in_transaction),
-        ("limits.idle_client_timeout", print_duration(limits.idle_client_timeout)),
+        (
+            "limits.idle_client_timeout",
+            print_duration(limits.idle_client_timeout),
+        ),
         ("limits.merge", print_size(limits.merge_bytes)),
         ("limits.plan_cache", limits.plan_cache.to_string()),
-        ("limits.client_prepared_statements", limits.client_prepared_statements.to_string()),
-        ("limits.catalog_timeout", print_duration(limits.catalog_timeout)),
+        (
+            "limits.client_prepared_statements",
+            limits.client_prepared_statements.to_string(),
+        ),
+        (
+            "limits.catalog_timeout",
+            print_duration(limits.catalog_timeout),
+        ),
         ("limits.id_block", limits.id_block.to_string()),
     ]
 }
 
 fn rest(config: &Config) -> Entries {
-    let address = config.admin.address.map(|address| address.to_string()).unwrap_or_default();
+    let address = config
+        .admin
+        .address
+        .map(|address| address.to_string())
+        .unwrap_or_default();
     let format = if config.log.json { "json" } else { "text" };
     vec![
         ("admin.address", address),
         ("admin.users", config.admin.users.join(",")),
         ("log.level", config.log.level.clone()),
         ("log.format", format.to_owned()),
-        ("log.slow_statement", print_duration(config.log.slow_statement)),
+        (
+            "log.slow_statement",
+            print_duration(config.log.slow_statement),
+        ),
     ]
 }
 
 fn path(path: Option<&PathBuf>) -> String {
-    path.map(|path| path.display().to_string()).unwrap_or_default()
+    path.map(|path| path.display().to_string())
+        .unwrap_or_default()
 }
 
 fn ssl_mode(mode: SslMode) -> &'static str {

@@ -1,25 +1,25 @@
 //! From the file as typed to what it means. All problems are collected, none ends the reading.
 
+mod reader;
+
 use std::collections::BTreeSet;
-use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use schema::TableRule;
 use schema::rules::RulePlacement;
 use topology::ShardId;
 
-use super::error::{ConfigError, Problem};
+use super::error::ConfigError;
 use super::file::{
     AdminFile, ClusterFile, ConfigFile, LimitsFile, ListenFile, LogFile, PoolFile, ShardFile,
     TableFile, TlsFile,
 };
-use super::units;
 use super::{
     AdminConfig, ClientAuth, ClientTls, ClientTlsMode, ClusterConfig, Config, Limits, ListenConfig,
     LogConfig, PoolConfig, PoolMode, Secret, ShardConfig, ShardTls, SslMode,
 };
+use reader::{Reader, optional};
 
 /// Turns the typed values into meaningful ones. `place` is what messages name: the file or the
 /// environment. Reads `password_file`, and looks whether the TLS files are there.
@@ -53,113 +53,6 @@ pub fn meaning(file: &ConfigFile, place: &str) -> Result<Config, ConfigError> {
             problems: reader.problems,
         })
     }
-}
-
-struct Reader<'a> {
-    place: &'a str,
-    problems: Vec<Problem>,
-}
-
-impl Reader<'_> {
-    fn problem(&mut self, key: impl Display, wrong: impl Into<String>, allowed: impl Into<String>) {
-        self.problems.push(Problem {
-            place: self.place.to_owned(),
-            key: key.to_string(),
-            wrong: wrong.into(),
-            allowed: allowed.into(),
-        });
-    }
-
-    fn duration(&mut self, key: &str, text: &str) -> Duration {
-        units::duration(text).unwrap_or_else(|| {
-            self.problem(
-                key,
-                format!("= {text:?} is not a duration"),
-                units::DURATIONS,
-            );
-            Duration::ZERO
-        })
-    }
-
-    fn positive_duration(&mut self, key: &str, text: &str) -> Duration {
-        let value = self.duration(key, text);
-        if value.is_zero() && units::duration(text).is_some() {
-            self.problem(key, "is zero", "more than zero");
-        }
-        value
-    }
-
-    fn size(&mut self, key: &str, text: &str, least: usize, most: usize) -> usize {
-        let allowed = || {
-            format!(
-                "{} from {} to {}",
-                units::SIZES,
-                units::print_size(least),
-                units::print_size(most)
-            )
-        };
-        match units::size(text) {
-            Some(value) if (least..=most).contains(&value) => value,
-            Some(_) => {
-                self.problem(key, format!("= {text:?} is out of range"), allowed());
-                least
-            }
-            None => {
-                self.problem(key, format!("= {text:?} is not a size"), allowed());
-                least
-            }
-        }
-    }
-
-    fn count(&mut self, key: &str, value: usize, least: usize, most: usize) -> usize {
-        if !(least..=most).contains(&value) {
-            self.problem(
-                key,
-                format!("= {value} is out of range"),
-                format!("{least} to {most}"),
-            );
-        }
-        value
-    }
-
-    fn choice<T: Copy>(&mut self, key: impl Display, text: &str, choices: &[(&str, T)]) -> T {
-        let found = choices.iter().find(|(name, _)| *name == text);
-        let (_, value) = found.unwrap_or_else(|| {
-            let names: Vec<String> = choices
-                .iter()
-                .map(|(name, _)| format!("{name:?}"))
-                .collect();
-            self.problem(key, format!("= {text:?} is not known"), names.join(", "));
-            &choices[0]
-        });
-        *value
-    }
-
-    fn address(&mut self, key: &str, text: &str) -> Option<SocketAddr> {
-        let address = text.parse().ok();
-        if address.is_none() {
-            let allowed = "an IP address and a port, e.g. \"127.0.0.1:6432\" or \"[::]:6432\"";
-            self.problem(key, format!("= {text:?} is not an address"), allowed);
-        }
-        address
-    }
-
-    /// A file that must be there if it is named.
-    fn file(&mut self, key: &str, text: &str) -> Option<PathBuf> {
-        let path = optional(text).map(PathBuf::from)?;
-        if let Err(error) = std::fs::File::open(&path) {
-            self.problem(
-                key,
-                format!("= {text:?} cannot be read: {error}"),
-                "a readable file",
-            );
-        }
-        Some(path)
-    }
-}
-
-fn optional(text: &str) -> Option<&str> {
-    (!text.is_empty()).then_some(text)
 }
 
 fn cluster(reader: &mut Reader<'_>, file: &ClusterFile) -> ClusterConfig {

@@ -54,18 +54,23 @@ pub fn masked(text: &str) -> String {
 
 /// A shape's key has one byte 1 to 4 where a literal stood.
 fn without_marks(key: &[u8]) -> String {
-    let shown = key.iter().map(|byte| if (1..=4).contains(byte) { b'?' } else { *byte });
+    let shown = key
+        .iter()
+        .map(|byte| if (1..=4).contains(byte) { b'?' } else { *byte });
     String::from_utf8_lossy(&shown.collect::<Vec<u8>>()).into_owned()
 }
 
 fn mentions_password(text: &str) -> bool {
     let word = b"password";
-    text.as_bytes().windows(word.len()).any(|window| window.eq_ignore_ascii_case(word))
+    text.as_bytes()
+        .windows(word.len())
+        .any(|window| window.eq_ignore_ascii_case(word))
 }
 
 /// Up to the first character that can begin a literal, a comment or a quoted name.
 fn harmless_beginning(text: &str) -> &str {
-    let suspicious = |c: char| c.is_ascii_digit() || matches!(c, '\'' | '"' | '$' | '-' | '/' | '\\');
+    let suspicious =
+        |c: char| c.is_ascii_digit() || matches!(c, '\'' | '"' | '$' | '-' | '/' | '\\');
     &text[..text.find(suspicious).unwrap_or(text.len())]
 }
 
@@ -73,7 +78,10 @@ fn cut(text: &str) -> String {
     if text.len() <= SHOWN {
         return text.to_owned();
     }
-    let end = (0..=SHOWN).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    let end = (0..=SHOWN)
+        .rev()
+        .find(|end| text.is_char_boundary(*end))
+        .unwrap_or(0);
     format!("{}...", &text[..end])
 }
 
@@ -90,14 +98,24 @@ mod tests {
 
     #[test]
     fn a_text_whose_literals_cannot_be_told_is_cut_before_the_first() {
-        assert_eq!(masked("SELECT a FROM t; SELECT 'secret'"), "SELECT a FROM t; SELECT ...");
+        assert_eq!(
+            masked("SELECT a FROM t; SELECT 'secret'"),
+            "SELECT a FROM t; SELECT ..."
+        );
         assert_eq!(masked("UPDATE t SET a = 'secret"), "UPDATE t SET a = ...");
     }
 
     #[test]
     fn statements_that_set_a_password_are_not_shown() {
-        for text in ["ALTER ROLE a PassWord 'x'", "create role b password md5", "SET my.password = 'x'"] {
-            assert!(!masked(text).contains("ALTER") && !masked(text).contains('x'), "{text}");
+        for text in [
+            "ALTER ROLE a PassWord 'x'",
+            "create role b password md5",
+            "SET my.password = 'x'",
+        ] {
+            assert!(
+                !masked(text).contains("ALTER") && !masked(text).contains('x'),
+                "{text}"
+            );
         }
     }
 

@@ -1,8 +1,9 @@
 //! Prometheus' text exposition format, version 0.0.4.
 
-use std::fmt::{Display, Write};
+mod page;
 
-use super::{HistogramTotal, Metrics, PlanKind, Total, process};
+use super::{Metrics, PlanKind, Total, process};
+use page::{Page, escape};
 
 pub fn render(metrics: &Metrics) -> String {
     let total = metrics.total();
@@ -14,68 +15,6 @@ pub fn render(metrics: &Metrics) -> String {
     shards(&mut page, &total);
     control(&mut page, metrics);
     page.text
-}
-
-#[derive(Default)]
-struct Page {
-    text: String,
-}
-
-impl Page {
-    /// Writing to a `String` cannot fail.
-    fn line(&mut self, line: std::fmt::Arguments<'_>) {
-        let _ = self.text.write_fmt(line);
-        self.text.push('\n');
-    }
-
-    fn head(&mut self, name: &str, kind: &str, help: &str) {
-        self.line(format_args!("# HELP oskol_{name} {help}"));
-        self.line(format_args!("# TYPE oskol_{name} {kind}"));
-    }
-
-    fn single(&mut self, name: &str, kind: &str, help: &str, value: impl Display) {
-        self.head(name, kind, help);
-        self.line(format_args!("oskol_{name} {value}"));
-    }
-
-    /// One line for each `(label value, value)`.
-    fn family(
-        &mut self,
-        (name, kind, help): (&str, &str, &str),
-        label: &str,
-        values: impl Iterator<Item = (String, u64)>,
-    ) {
-        self.head(name, kind, help);
-        for (key, value) in values {
-            self.line(format_args!("oskol_{name}{{{label}=\"{key}\"}} {value}"));
-        }
-    }
-
-    fn histogram(&mut self, name: &str, label: &str, key: &str, total: &HistogramTotal) {
-        for (bound, count) in total.cumulative() {
-            self.line(format_args!(
-                "oskol_{name}_bucket{{{label}=\"{key}\",le=\"{bound}\"}} {count}"
-            ));
-        }
-        let count = total.count();
-        let seconds = total.microseconds as f64 / 1e6;
-        self.line(format_args!(
-            "oskol_{name}_bucket{{{label}=\"{key}\",le=\"+Inf\"}} {count}"
-        ));
-        self.line(format_args!(
-            "oskol_{name}_sum{{{label}=\"{key}\"}} {seconds}"
-        ));
-        self.line(format_args!(
-            "oskol_{name}_count{{{label}=\"{key}\"}} {count}"
-        ));
-    }
-}
-
-/// Label values: backslash, quote and line feed are escaped.
-fn escape(text: &str) -> String {
-    text.replace('\\', "\\\\")
-        .replace('"', "\\\"")
-        .replace('\n', "\\n")
 }
 
 fn process_figures(page: &mut Page, metrics: &Metrics) {

@@ -5,7 +5,12 @@ use crate::admin::Command;
 use crate::admin::table::{Column, boolean, row, text};
 use crate::config::{Config, listing};
 
-pub const CONFIG: &[Column] = &[text("key"), text("value"), text("default"), boolean("changed")];
+pub const CONFIG: &[Column] = &[
+    text("key"),
+    text("value"),
+    text("default"),
+    boolean("changed"),
+];
 pub const HELP: &[Column] = &[text("command"), text("shows")];
 pub const VERSION: &[Column] = &[text("version")];
 

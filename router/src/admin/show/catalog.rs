@@ -28,8 +28,9 @@ pub const DATABASES: &[Column] = &[
 pub fn tables(state: &AdminState) -> Rows {
     let mut rows = Rows::new();
     for (database, snapshot) in state.board.databases() {
-        let mut tables: Vec<&Relation> =
-            tables_of(&snapshot).filter(|table| table.placement != Placement::Local).collect();
+        let mut tables: Vec<&Relation> = tables_of(&snapshot)
+            .filter(|table| table.placement != Placement::Local)
+            .collect();
         tables.sort_by(|one, other| (&one.schema, &one.name).cmp(&(&other.schema, &other.name)));
         rows.extend(tables.into_iter().map(|table| table_row(&database, table)));
     }
@@ -42,27 +43,50 @@ fn table_row(database: &str, table: &Relation) -> Vec<Option<String>> {
         Placement::Reference => ("reference", None, None),
         Placement::Sharded { key, key_type } => {
             let column = table.columns.get(*key).map(|column| column.name.as_str());
-            ("sharded", column, Some(format!("{key_type:?}").to_lowercase()))
+            (
+                "sharded",
+                column,
+                Some(format!("{key_type:?}").to_lowercase()),
+            )
         }
     };
     let (schema, name) = (table.schema.as_str(), table.name.as_str());
-    row![database, schema, name, placement, key, key_type, table.accept_unenforced]
+    row![
+        database,
+        schema,
+        name,
+        placement,
+        key,
+        key_type,
+        table.accept_unenforced
+    ]
 }
 
 /// Tables of users; those of schema `oskol` are the router's own.
 fn tables_of(snapshot: &Snapshot) -> impl Iterator<Item = &Relation> {
-    let relations = snapshot.relations.values().flat_map(std::collections::HashMap::values);
+    let relations = snapshot
+        .relations
+        .values()
+        .flat_map(std::collections::HashMap::values);
     relations.map(std::sync::Arc::as_ref).filter(|relation| {
-        let table = matches!(relation.kind, RelationKind::Table | RelationKind::Partitioned);
+        let table = matches!(
+            relation.kind,
+            RelationKind::Table | RelationKind::Partitioned
+        );
         table && relation.schema != "oskol" && relation.schema != "information_schema"
     })
 }
 
 pub fn databases(state: &AdminState) -> Rows {
-    let home = state.board.map().map_or(state.config.cluster.home, |map| map.home());
+    let home = state
+        .board
+        .map()
+        .map_or(state.config.cluster.home, |map| map.home());
     let row = |(name, snapshot): (String, std::sync::Arc<Snapshot>)| {
         let count = |wanted: fn(&Placement) -> bool| {
-            tables_of(&snapshot).filter(|table| wanted(&table.placement)).count()
+            tables_of(&snapshot)
+                .filter(|table| wanted(&table.placement))
+                .count()
         };
         row![
             name,

@@ -24,8 +24,14 @@ pub const SHARDS: &[Column] = &[
 pub const BUCKETS: &[Column] = &[number("bucket"), number("shard"), number("epoch")];
 
 pub fn shards(state: &AdminState) -> Rows {
-    let (statuses, map, total) = (state.board.shards(), state.board.map(), state.metrics.total());
-    let home = map.as_ref().map_or(state.config.cluster.home, |map| map.home());
+    let (statuses, map, total) = (
+        state.board.shards(),
+        state.board.map(),
+        state.metrics.total(),
+    );
+    let home = map
+        .as_ref()
+        .map_or(state.config.cluster.home, |map| map.home());
     let row = |shard: &ShardConfig| {
         let status = statuses.get(&shard.id);
         let figures = total.shards.get(&shard.id).cloned().unwrap_or_default();
@@ -57,7 +63,11 @@ fn state_name(serves: Option<bool>) -> &'static str {
 }
 
 pub fn buckets(state: &AdminState) -> Rows {
-    let Some(map) = state.board.map() else { return Rows::new() };
+    let Some(map) = state.board.map() else {
+        return Rows::new();
+    };
     let owners = map.shards_by_bucket().iter().enumerate();
-    owners.map(|(bucket, shard)| row![bucket, shard.0, map.epoch()]).collect()
+    owners
+        .map(|(bucket, shard)| row![bucket, shard.0, map.epoch()])
+        .collect()
 }

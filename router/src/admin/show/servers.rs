@@ -38,7 +38,9 @@ pub fn pools(config: &Config, reports: &[WorkerReport]) -> Rows {
     for pool in reports.iter().flat_map(|report| &report.pools) {
         let sum = sums.entry(pool.shard).or_default();
         let figures = [pool.waiting, pool.leased, pool.idle];
-        sum.iter_mut().zip(figures).for_each(|(sum, figure)| *sum += figure);
+        sum.iter_mut()
+            .zip(figures)
+            .for_each(|(sum, figure)| *sum += figure);
     }
     let mode = match config.pool.mode {
         PoolMode::Transaction => "transaction",
@@ -53,7 +55,11 @@ pub fn pools(config: &Config, reports: &[WorkerReport]) -> Rows {
 
 pub fn servers(reports: &[WorkerReport]) -> Rows {
     let row = |(worker, server): (usize, &ServerReport)| {
-        let state = if server.session.is_some() { "active" } else { "idle" };
+        let state = if server.session.is_some() {
+            "active"
+        } else {
+            "idle"
+        };
         row![
             "S",
             server.shard.0,

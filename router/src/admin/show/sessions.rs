@@ -59,7 +59,10 @@ fn client_row(worker: usize, client: &ClientReport) -> Vec<Option<String>> {
 }
 
 pub fn transactions(reports: &[WorkerReport], in_doubt: &[InDoubt]) -> Rows {
-    let open = reports.iter().flat_map(|report| &report.transactions).map(open_row);
+    let open = reports
+        .iter()
+        .flat_map(|report| &report.transactions)
+        .map(open_row);
     open.chain(in_doubt.iter().map(in_doubt_row)).collect()
 }
 

@@ -30,10 +30,21 @@ pub fn stats(state: &AdminState) -> Rows {
     let now = Instant::now();
     let since = state.averages.since(now, state.metrics.started);
     let row = |(name, total): (String, DatabaseTotal)| {
-        let before = since.total.databases.get(&name).cloned().unwrap_or_default();
+        let before = since
+            .total
+            .databases
+            .get(&name)
+            .cloned()
+            .unwrap_or_default();
         stats_row(&name, &total, &before, since.seconds)
     };
-    state.metrics.total().databases.into_iter().map(row).collect()
+    state
+        .metrics
+        .total()
+        .databases
+        .into_iter()
+        .map(row)
+        .collect()
 }
 
 fn stats_row(
@@ -61,7 +72,9 @@ fn stats_row(
         per_second(total.bytes_received, before.bytes_received),
         per_second(total.bytes_sent, before.bytes_sent),
         each(
-            total.transaction_microseconds.saturating_sub(before.transaction_microseconds),
+            total
+                .transaction_microseconds
+                .saturating_sub(before.transaction_microseconds),
             total.transactions.saturating_sub(before.transactions),
         ),
         each(
