@@ -2,14 +2,12 @@
 //! which a query flows through these modules.
 
 pub mod admin;
-pub mod backend {
-    //! Connections to shards.
-    pub mod login;
-}
+pub mod backend;
 pub mod cancel;
 pub mod check;
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod credentials;
 pub mod dial;
 pub mod error;
@@ -21,19 +19,17 @@ pub mod merge;
 pub mod metrics;
 pub mod parse;
 pub mod plan;
+pub mod pool;
 pub mod route;
 pub mod scram;
 pub mod seats;
+mod serve;
 pub mod shutdown;
 mod signals;
+pub mod session;
+pub mod settings;
 pub mod stream;
 pub mod up;
 pub mod worker;
 
-use std::sync::Arc;
-
-/// Serves clients until `shutdown` is uttered; blocks. An error where it cannot begin or cannot go on.
-pub fn run(config: Arc<config::Config>, shutdown: shutdown::Shutdown) -> anyhow::Result<()> {
-    drop((config, shutdown));
-    anyhow::bail!("this build has no sessions yet")
-}
+pub use serve::run;

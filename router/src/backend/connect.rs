@@ -1,0 +1,156 @@
+//! Opening a server connection: dial, log in, read what it reports.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use topology::ShardId;
+
+use super::Server;
+use super::login::{LoggedIn, LoginError, login};
+use crate::cancel::deliver;
+use crate::config::Config;
+use crate::credentials::Credentials;
+use crate::dial::{DialError, Dialer};
+use crate::error::RouterError;
+use crate::settings::{Interner, Parameters, Settings};
+use crate::stream::Stream;
+
+/// A user on a database, as one worker knows it.
+#[derive(Debug)]
+pub struct Account {
+    /// Unique on its worker.
+    pub number: u32,
+    pub user: String,
+    pub database: String,
+    /// What the last client of this user has proved.
+    pub credentials: RefCell<Credentials>,
+}
+
+impl Account {
+    pub fn new(number: u32, user: &str, database: &str) -> Self {
+        let (user, database) = (user.to_owned(), database.to_owned());
+        Self { number, user, database, credentials: RefCell::default() }
+    }
+}
+
+/// Why there is no connection.
+#[derive(Debug)]
+pub enum ConnectError {
+    Router(RouterError),
+    /// The shard's ErrorResponse to the log-in, the whole message.
+    Refused(Bytes),
+}
+
+impl From<RouterError> for ConnectError {
+    fn from(error: RouterError) -> Self {
+        Self::Router(error)
+    }
+}
+
+/// Opens connections to the shards of one cluster.
+#[derive(Debug)]
+pub struct Connector {
+    config: Arc<Config>,
+    dialer: Dialer,
+    intern: Rc<Interner<Parameters>>,
+    plain: Rc<Settings>,
+}
+
+impl Connector {
+    /// Errors: the TLS files of the configuration cannot be used.
+    pub fn new(
+        config: Arc<Config>,
+        intern: Rc<Interner<Parameters>>,
+        plain: Rc<Settings>,
+    ) -> Result<Self, DialError> {
+        let dialer = Dialer::new(&config.cluster)?;
+        Ok(Self { config, dialer, intern, plain })
+    }
+
+    /// Dials and logs in as `account`.
+    pub async fn connect(
+        &self,
+        shard: ShardId,
+        account: &Rc<Account>,
+    ) -> Result<Server, ConnectError> {
+        let cluster = &self.config.cluster;
+        let place = cluster.shards.iter().find(|known| known.id == shard);
+        let place = place.ok_or_else(|| unknown_shard(shard))?;
+        let mut stream = self.dialer.dial(place).await.map_err(|e| unreachable_shard(shard, &e))?;
+        let credentials = account.credentials.borrow().clone();
+        let settings = self.server_settings();
+        let settings: Vec<_> = settings.iter().map(|(n, v)| (*n, v.as_str())).collect();
+        let (user, database) = (&account.user, &account.database);
+        let limit = cluster.connect_timeout;
+        let logged_in = login(&mut stream, user, database, &settings, &credentials, limit)
+            .await
+            .map_err(|error| refused(error, user))?;
+        Ok(self.server(stream, shard, account, logged_in))
+    }
+
+    /// Asks a shard to cancel what one of its server processes runs; waits until it was told. One
+    /// that cannot be reached has nothing to cancel.
+    pub async fn cancel(&self, shard: ShardId, process_id: u32, secret: &[u8]) {
+        let cluster = &self.config.cluster;
+        let Some(place) = cluster.shards.iter().find(|known| known.id == shard) else { return };
+        let outcome = match self.dialer.dial(place).await {
+            Ok(stream) => {
+                let limit = cluster.connect_timeout;
+                deliver(stream, process_id, secret, limit).await.map_err(|e| e.to_string())
+            }
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(error) = outcome {
+            tracing::warn!(%shard, %error, "a cancel request was not delivered");
+        }
+    }
+
+    /// Limits that PostgreSQL itself enforces, as startup parameters.
+    fn server_settings(&self) -> Vec<(&'static str, String)> {
+        let limits = &self.config.limits;
+        let timeouts = [
+            ("statement_timeout", limits.statement_timeout),
+            ("idle_in_transaction_session_timeout", limits.idle_in_transaction_timeout),
+        ];
+        let set = timeouts.into_iter().filter(|(_, limit)| !limit.is_zero());
+        set.map(|(name, limit)| (name, limit.as_millis().to_string())).collect()
+    }
+
+    fn server(
+        &self,
+        stream: Stream,
+        shard: ShardId,
+        account: &Rc<Account>,
+        logged_in: LoggedIn,
+    ) -> Server {
+        let statements = self.config.pool.prepared_statements;
+        let mut server = Server::new(stream, shard, Rc::clone(account), statements);
+        server.process_id = logged_in.process_id;
+        server.secret = logged_in.secret;
+        server.inbuf = logged_in.leftover;
+        let values = logged_in.parameters.into_iter().collect();
+        server.parameters = self.intern.intern(Parameters { values });
+        server.settings = Rc::clone(&self.plain);
+        server
+    }
+}
+
+fn unknown_shard(shard: ShardId) -> RouterError {
+    RouterError::new("08001", format!("shard {shard} is not in the configuration"))
+        .hint("Add it under [[cluster.shards]] and restart the router.")
+}
+
+fn unreachable_shard(shard: ShardId, error: &DialError) -> RouterError {
+    RouterError::new("08001", format!("shard {shard} cannot be reached"))
+        .detail(error.to_string())
+        .hint("Rows on other shards can still be used; SHOW SHARDS in the admin database tells which are up.")
+}
+
+fn refused(error: LoginError, user: &str) -> ConnectError {
+    match error {
+        LoginError::Refused(bytes) => ConnectError::Refused(bytes),
+        other => ConnectError::Router(other.to_router_error(user)),
+    }
+}

@@ -1,0 +1,324 @@
+//! Server connections of one worker: leasing, waiting, giving back.
+//!
+//! The limit per shard is for the whole process, so it is counted in atomics shared by the workers;
+//! all else is a worker's own. Must never know: statements, clients' protocol.
+
+mod permits;
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustc_hash::FxHashMap;
+use tokio::sync::oneshot;
+use topology::ShardId;
+
+use crate::backend::Server;
+use crate::backend::connect::{Account, ConnectError, Connector};
+use crate::config::Config;
+use crate::error::RouterError;
+pub use permits::{Permit, Permits};
+
+/// What somebody who waited is given.
+enum Grant {
+    Server(Box<Server>),
+    /// Leave to open a connection.
+    Permit(Permit),
+}
+
+/// Somebody waiting for a connection of one shard.
+struct Waiter {
+    account: Rc<Account>,
+    grant: oneshot::Sender<Grant>,
+}
+
+/// One shard's connections on this worker.
+#[derive(Default)]
+struct ShardPool {
+    /// By account number; most recently used last.
+    idle: FxHashMap<u32, Vec<Box<Server>>>,
+    waiters: VecDeque<Waiter>,
+    /// Taken and not yet given back: for the figures only.
+    leased: usize,
+}
+
+/// All connections of one worker.
+pub struct Pools {
+    config: Arc<Config>,
+    permits: Arc<Permits>,
+    connector: Connector,
+    shards: RefCell<FxHashMap<ShardId, ShardPool>>,
+}
+
+/// Figures of one shard's pool on one worker, for SHOW POOLS.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PoolFigures {
+    pub idle: usize,
+    pub leased: usize,
+    pub waiting: usize,
+}
+
+impl Pools {
+    pub fn new(config: Arc<Config>, permits: Arc<Permits>, connector: Connector) -> Self {
+        Self { config, permits, connector, shards: RefCell::default() }
+    }
+
+    /// An idle connection, without waiting: the hot path.
+    pub fn take_idle(&self, shard: ShardId, account: &Account) -> Option<Box<Server>> {
+        let mut shards = self.shards.borrow_mut();
+        let pool = shards.get_mut(&shard)?;
+        let server = pool.idle.get_mut(&account.number)?.pop()?;
+        pool.leased += 1;
+        Some(server)
+    }
+
+    /// Asks a shard to cancel what one of its server processes runs; waits until it was told.
+    pub async fn cancel(&self, shard: ShardId, process_id: u32, secret: &[u8]) {
+        self.connector.cancel(shard, process_id, secret).await;
+    }
+
+    /// A connection to `shard` for `account`: idle, new, or waited for.
+    ///
+    /// `holding`: the caller holds other connections already; it then goes before those that hold
+    /// none, and may use the reserve above the limit, so that two such callers do not starve one
+    /// another. Errors: 53300 when the queue is full or the wait too long.
+    pub async fn lease(
+        &self,
+        shard: ShardId,
+        account: &Rc<Account>,
+        holding: bool,
+    ) -> Result<Box<Server>, ConnectError> {
+        if let Some(server) = self.take_idle(shard, account) {
+            return Ok(server);
+        }
+        let permit = self.permits.acquire(shard, holding).or_else(|| self.evict_other(shard));
+        if let Some(permit) = permit {
+            return self.open(shard, account, permit).await;
+        }
+        match self.wait(shard, account, holding).await? {
+            Grant::Server(server) => Ok(server),
+            Grant::Permit(permit) => self.open(shard, account, permit).await,
+        }
+    }
+
+    async fn open(
+        &self,
+        shard: ShardId,
+        account: &Rc<Account>,
+        permit: Permit,
+    ) -> Result<Box<Server>, ConnectError> {
+        let mut server = Box::new(self.connector.connect(shard, account).await?);
+        server.permit = Some(permit);
+        self.shards.borrow_mut().entry(shard).or_default().leased += 1;
+        Ok(server)
+    }
+
+    /// Closes the idle connection that was longest unused, of whatever account, for its permit.
+    fn evict_other(&self, shard: ShardId) -> Option<Permit> {
+        let mut shards = self.shards.borrow_mut();
+        let oldest = shards
+            .get_mut(&shard)?
+            .idle
+            .values_mut()
+            .filter(|servers| !servers.is_empty())
+            .min_by_key(|servers| servers[0].idle_since)?;
+        close_quietly(oldest.remove(0))
+    }
+
+    /// Waits in the queue.
+    async fn wait(
+        &self,
+        shard: ShardId,
+        account: &Rc<Account>,
+        holding: bool,
+    ) -> Result<Grant, RouterError> {
+        let granted = self.enqueue(shard, account, holding)?;
+        let _waiting = self.permits.wait(shard);
+        let longest = self.config.pool.checkout_timeout;
+        match tokio::time::timeout(longest, granted).await {
+            Ok(Ok(grant)) => Ok(grant),
+            Ok(Err(_)) => Err(checkout_failed(shard, "the pool was closed")),
+            Err(_) => {
+                Err(checkout_failed(shard, &format!("waited {longest:?} (pool.checkout_timeout)")))
+            }
+        }
+    }
+
+    fn enqueue(
+        &self,
+        shard: ShardId,
+        account: &Rc<Account>,
+        holding: bool,
+    ) -> Result<oneshot::Receiver<Grant>, RouterError> {
+        let mut shards = self.shards.borrow_mut();
+        let pool = shards.entry(shard).or_default();
+        pool.waiters.retain(|waiter| !waiter.grant.is_closed());
+        if pool.waiters.len() >= self.config.pool.queue {
+            return Err(checkout_failed(shard, "the queue is full (pool.queue)"));
+        }
+        let (grant, granted) = oneshot::channel();
+        let waiter = Waiter { account: Rc::clone(account), grant };
+        if holding {
+            pool.waiters.push_front(waiter);
+        } else {
+            pool.waiters.push_back(waiter);
+        }
+        Ok(granted)
+    }
+
+    /// Takes a connection back: to a waiter, to the idle list, or closed if it cannot be used again.
+    pub fn give_back(&self, mut server: Box<Server>) {
+        let shard = server.shard;
+        server.idle_since = Instant::now();
+        let mut shards = self.shards.borrow_mut();
+        let pool = shards.entry(shard).or_default();
+        pool.leased = pool.leased.saturating_sub(1);
+        if self.is_spent(&server) {
+            if let Some(permit) = close_quietly(server) {
+                self.pass_on(pool, permit);
+            }
+            return;
+        }
+        if let Some(server) = hand_to_waiter(pool, server) {
+            if self.permits.waiting(shard) > 0 && pool.waiters.is_empty() {
+                // Somebody waits on another worker: free the permit for it.
+                close_quietly(server);
+            } else {
+                pool.idle.entry(server.account.number).or_default().push(trimmed(server));
+            }
+        }
+    }
+
+    /// The connection is broken, out of step, too old, or above the limit.
+    fn is_spent(&self, server: &Server) -> bool {
+        !server.is_clean()
+            || expired(server.idle_since, server.opened, self.config.pool.lifetime)
+            || self.permits.above_limit(server.shard)
+    }
+
+    /// A permit is free: to the next waiter of this worker, else back to all.
+    fn pass_on(&self, pool: &mut ShardPool, permit: Permit) {
+        if self.permits.above_limit(permit.shard()) {
+            return;
+        }
+        let mut grant = Grant::Permit(permit);
+        while let Some(waiter) = pool.waiters.pop_front() {
+            match waiter.grant.send(grant) {
+                Ok(()) => return,
+                Err(back) => grant = back,
+            }
+        }
+    }
+
+    /// Lets waiters open connections with permits that other workers have freed; to be called now
+    /// and then.
+    pub fn wake_waiters(&self) {
+        let mut shards = self.shards.borrow_mut();
+        for (shard, pool) in shards.iter_mut() {
+            pool.waiters.retain(|waiter| !waiter.grant.is_closed());
+            while !pool.waiters.is_empty() {
+                let Some(permit) = self.permits.acquire(*shard, false) else { break };
+                self.pass_on(pool, permit);
+            }
+        }
+    }
+
+    /// Closes connections that were idle too long; to be called now and then.
+    pub fn sweep(&self) {
+        let now = Instant::now();
+        let limits = &self.config.pool;
+        self.close_where(|server| {
+            expired(now, server.idle_since, limits.idle_timeout)
+                || expired(now, server.opened, limits.lifetime)
+        });
+    }
+
+    /// Closes idle connections of one database (it is about to be dropped), or of all.
+    pub fn close_idle(&self, database: Option<&str>) {
+        self.close_where(|server| database.is_none_or(|name| server.account.database == name));
+    }
+
+    fn close_where(&self, goes: impl Fn(&Server) -> bool) {
+        let mut shards = self.shards.borrow_mut();
+        for pool in shards.values_mut() {
+            for servers in pool.idle.values_mut() {
+                let (out, kept): (Vec<_>, Vec<_>) =
+                    std::mem::take(servers).into_iter().partition(|server| goes(server));
+                *servers = kept;
+                for server in out {
+                    close_quietly(server);
+                }
+            }
+            pool.idle.retain(|_, servers| !servers.is_empty());
+        }
+    }
+
+    /// One entry a shard, ascending.
+    pub fn figures(&self) -> Vec<(ShardId, PoolFigures)> {
+        let shards = self.shards.borrow();
+        let figures = |pool: &ShardPool| PoolFigures {
+            idle: pool.idle.values().map(Vec::len).sum(),
+            leased: pool.leased,
+            waiting: pool.waiters.len(),
+        };
+        let mut all: Vec<_> = shards.iter().map(|(shard, pool)| (*shard, figures(pool))).collect();
+        all.sort_by_key(|(shard, _)| *shard);
+        all
+    }
+}
+
+/// Gives `server` to the first waiter if it is of the same account, else its permit; returns the
+/// server when nobody waits.
+fn hand_to_waiter(pool: &mut ShardPool, mut server: Box<Server>) -> Option<Box<Server>> {
+    while let Some(waiter) = pool.waiters.pop_front() {
+        if waiter.grant.is_closed() {
+            continue;
+        }
+        if waiter.account.number != server.account.number {
+            let permit = close_quietly(server)?;
+            let _ = waiter.grant.send(Grant::Permit(permit));
+            return None;
+        }
+        match waiter.grant.send(Grant::Server(server)) {
+            Ok(()) => {
+                pool.leased += 1;
+                return None;
+            }
+            Err(Grant::Server(back)) => server = back,
+            Err(Grant::Permit(_)) => return None,
+        }
+    }
+    Some(server)
+}
+
+fn expired(now: Instant, since: Instant, limit: Duration) -> bool {
+    !limit.is_zero() && now.saturating_duration_since(since) > limit
+}
+
+/// Keeps a read buffer for the next statement, unless a large result has blown it up.
+fn trimmed(mut server: Box<Server>) -> Box<Server> {
+    const KEPT_BYTES: usize = 64 * 1024;
+    if server.inbuf.capacity() > KEPT_BYTES {
+        server.inbuf = bytes::BytesMut::new();
+    }
+    server
+}
+
+/// Says Terminate and closes, without anybody waiting for it; returns the permit.
+pub fn close_quietly(mut server: Box<Server>) -> Option<Permit> {
+    let permit = server.permit.take();
+    tokio::task::spawn_local(async move {
+        let mut goodbye = bytes::BytesMut::new();
+        wire::frontend::write::terminate(&mut goodbye);
+        let _ = tokio::time::timeout(Duration::from_secs(1), server.stream.send(&goodbye)).await;
+    });
+    permit
+}
+
+fn checkout_failed(shard: ShardId, why: &str) -> RouterError {
+    RouterError::new("53300", format!("no server connection of shard {shard} is free"))
+        .detail(format!("{why}."))
+        .hint("Raise pool.size (and max_connections on the shards), or send less at once.")
+}

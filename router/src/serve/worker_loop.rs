@@ -1,0 +1,181 @@
+//! One worker: a current-thread runtime with its sessions and server connections.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::task::LocalSet;
+
+use super::Shared;
+use crate::backend::connect::Connector;
+use crate::handshake::{self, Accepted};
+use crate::pool::Pools;
+use crate::session::shared::{SessionShared, WorkerState};
+use crate::worker::{
+    ClientReport, NewClient, PoolReport, SessionId, WorkerInbox, WorkerMessage, WorkerReport,
+};
+
+/// How often waiters are woken for permits of other workers, and old connections closed.
+const TICK: Duration = Duration::from_millis(100);
+/// How long open transactions may go on after the wish to stop.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Runs until told to stop; blocks its thread.
+pub(super) fn run(index: usize, shared: Shared, inbox: WorkerInbox) {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "cannot start the runtime of a worker");
+            return;
+        }
+    };
+    let state = match worker_state(index, &shared) {
+        Ok(state) => Rc::new(state),
+        Err(error) => {
+            tracing::error!(%error, "cannot start a worker");
+            return;
+        }
+    };
+    let tasks = LocalSet::new();
+    runtime.block_on(tasks.run_until(serve(state, shared, inbox)));
+}
+
+fn worker_state(index: usize, shared: &Shared) -> Result<WorkerState, crate::dial::DialError> {
+    let parameters = Rc::default();
+    let plain = Rc::default();
+    let config = Arc::clone(&shared.config);
+    let connector = Connector::new(Arc::clone(&config), Rc::clone(&parameters), Rc::clone(&plain))?;
+    let pools = Pools::new(Arc::clone(&config), Arc::clone(&shared.permits), connector);
+    let metrics = shared.metrics.add_worker();
+    let control = shared.control.clone();
+    Ok(WorkerState::new(index, config, control, pools, metrics, parameters, plain))
+}
+
+async fn serve(state: Rc<WorkerState>, shared: Shared, mut inbox: WorkerInbox) {
+    let mut tick = tokio::time::interval(TICK);
+    let mut ticks = 0u32;
+    loop {
+        tokio::select! {
+            message = inbox.recv() => match message {
+                None | Some(WorkerMessage::Shutdown) => break,
+                Some(message) => take(&state, &shared, message),
+            },
+            _ = tick.tick() => {
+                ticks = ticks.wrapping_add(1);
+                state.pools.wake_waiters();
+                if ticks.is_multiple_of(10) {
+                    state.pools.sweep();
+                }
+            }
+        }
+    }
+    stop(&state).await;
+}
+
+fn take(state: &Rc<WorkerState>, shared: &Shared, message: WorkerMessage) {
+    match message {
+        WorkerMessage::NewClient(client) => {
+            let task = one_client(Rc::clone(state), shared.clone(), client);
+            tokio::task::spawn_local(task);
+        }
+        WorkerMessage::Cancel { session, delivered } => {
+            tokio::task::spawn_local(cancel(Rc::clone(state), session, delivered));
+        }
+        WorkerMessage::Report(answer) => {
+            let _ = answer.send(report(state));
+        }
+        WorkerMessage::Shutdown => {}
+    }
+}
+
+/// Handshake, then the session. Boxed in parts, so that an idle session keeps only what it needs.
+async fn one_client(state: Rc<WorkerState>, shared: Shared, client: NewClient) {
+    let NewClient { socket, peer, place } = client;
+    let Ok(stream) = socket.into_stream() else { return };
+    let accepted = Box::pin(handshake::accept(stream, peer, &shared.handshake)).await;
+    let handshaken = match accepted {
+        Ok(Accepted::Session(handshaken)) => handshaken,
+        Ok(Accepted::Cancel) => {
+            state.metrics.cancel_requests.increment();
+            return;
+        }
+        Err(error) => {
+            state.metrics.logins_failed.increment();
+            tracing::debug!(%peer, %error, "no session");
+            return;
+        }
+    };
+    state.metrics.clients_accepted.increment();
+    let cancel = shared.handshake.cancels.register(state.index);
+    drop(shared);
+    let opened = Box::pin(crate::session::open(state, handshaken, cancel, peer)).await;
+    if let Some((session, received)) = opened {
+        session.run(received).await;
+    }
+    drop(place);
+}
+
+/// Sends a cancel request to every server connection that the session uses now. The session keeps
+/// them until that is done.
+async fn cancel(state: Rc<WorkerState>, session: SessionId, delivered: oneshot::Sender<()>) {
+    let found = state.sessions.borrow().get(&session).cloned();
+    if let Some(session) = found {
+        session.cancels_under_way.set(session.cancels_under_way.get() + 1);
+        let targets = session.targets.borrow().clone();
+        for target in &targets {
+            state.pools.cancel(target.shard, target.process_id, &target.secret).await;
+        }
+        session.cancels_under_way.set(session.cancels_under_way.get() - 1);
+        session.cancel_done.notify_waiters();
+    }
+    let _ = delivered.send(());
+}
+
+/// Idle sessions end now, the others at the end of their transaction or of the grace.
+async fn stop(state: &Rc<WorkerState>) {
+    let deadline = tokio::time::Instant::now() + GRACE;
+    while tokio::time::Instant::now() < deadline {
+        let sessions: Vec<Rc<SessionShared>> = state.sessions.borrow().values().cloned().collect();
+        if sessions.is_empty() {
+            break;
+        }
+        for session in sessions {
+            session.stop.notify_one();
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    state.pools.close_idle(None);
+    // Goodbyes to the shards are tasks of their own: let them be written.
+    tokio::time::sleep(Duration::from_millis(20)).await;
+}
+
+fn report(state: &WorkerState) -> WorkerReport {
+    let sessions = state.sessions.borrow();
+    let clients = sessions.values().map(|session| client_report(session)).collect();
+    let pools = state.pools.figures().into_iter().map(|(shard, figures)| PoolReport {
+        shard,
+        idle: figures.idle,
+        leased: figures.leased,
+        waiting: figures.waiting,
+    });
+    WorkerReport { clients, pools: pools.collect() }
+}
+
+fn client_report(session: &SessionShared) -> ClientReport {
+    ClientReport {
+        session: session.id,
+        user: session.user.to_string(),
+        database: session.database.to_string(),
+        application_name: session.application_name.borrow().to_string(),
+        peer: session.peer,
+        tls: session.tls,
+        state: match session.status.get() {
+            b'I' => "idle",
+            b'T' | b'E' => "idle in transaction",
+            _ => "active",
+        },
+        connected: session.connected_at.elapsed(),
+        shards: session.targets.borrow().iter().map(|target| target.shard).collect(),
+    }
+}

@@ -1,0 +1,25 @@
+//! The one conductor: takes a client's messages in order and calls the stages.
+//!
+//! A session is one task. It owns the client's stream and, while a transaction is open, the leased
+//! server connections. Must never know: how a key is hashed, how rows merge, how a pool waits.
+
+mod answer;
+mod cleanup;
+mod copy;
+mod execute;
+mod extended;
+mod fault;
+mod lease;
+mod open;
+mod planning;
+pub mod plans;
+mod relay;
+mod settings;
+pub mod shared;
+mod simple;
+mod slots;
+mod state;
+mod transaction;
+
+pub use open::open;
+pub use state::Session;

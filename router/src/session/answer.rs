@@ -1,0 +1,187 @@
+//! What the router says itself: errors, notices, ReadyForQuery, command tags.
+
+use std::time::Instant;
+
+use wire::backend::{Report, Severity, write};
+
+use super::fault::Fault;
+use super::state::Session;
+use super::transaction::State;
+use crate::error::RouterError;
+use crate::metrics::PlanKind;
+use crate::plan::{Action, Effect, Plan, SessionCommand};
+
+impl Session {
+    /// CommandComplete.
+    pub(super) fn answer_complete(&mut self, command_tag: &str) {
+        write::command_complete(&mut self.out, command_tag.as_bytes());
+    }
+
+    /// NOTICEs that go with a plan.
+    pub(super) fn answer_notices(&mut self, plan: &Plan) {
+        for notice in &plan.notices {
+            self.notice(Severity::Notice, notice);
+        }
+    }
+
+    pub(super) fn notice(&mut self, severity: Severity, notice: &RouterError) {
+        let detail = notice.detail.as_deref().unwrap_or("");
+        let report = Report {
+            severity,
+            sqlstate: notice.sqlstate,
+            message: &notice.message,
+            detail,
+            hint: notice.hint.as_deref().unwrap_or(""),
+            position: notice.position,
+            routine: notice.id,
+        };
+        write::notice_response(&mut self.out, &report);
+    }
+
+    /// ReadyForQuery with the transaction's own status, and all that is still to be written.
+    pub(super) async fn answer_ready(&mut self) -> Result<(), Fault> {
+        if self.transaction.state == State::Idle && !self.transaction.branches.is_empty() {
+            self.release().await;
+        }
+        let status = match self.transaction.state {
+            State::Idle => wire::backend::TransactionStatus::Idle,
+            State::Open => wire::backend::TransactionStatus::InTransaction,
+            State::Failed => wire::backend::TransactionStatus::Failed,
+        };
+        write::ready_for_query(&mut self.out, status);
+        self.flush().await
+    }
+
+    /// Ends a simple query that has failed: one error, then ReadyForQuery.
+    pub(super) async fn answer_fault_and_ready(&mut self, fault: Fault) -> Result<(), Fault> {
+        self.answer_fault(fault)?;
+        self.fail_transaction().await;
+        self.answer_ready().await
+    }
+
+    /// Writes the ErrorResponse of a fault into `out`. Faults that end the session come back.
+    pub(super) fn answer_fault(&mut self, fault: Fault) -> Result<(), Fault> {
+        self.slots.clear();
+        match fault {
+            Fault::Router(error) => {
+                error_response(&mut self.out, Severity::Error, &error);
+                Ok(())
+            }
+            Fault::Shard(bytes) => {
+                self.out.extend_from_slice(&bytes);
+                if wire::backend::ErrorResponse::parse(&bytes[5..]).is_ok_and(|e| e.is_fatal()) {
+                    self.drop_broken_branches();
+                }
+                Ok(())
+            }
+            Fault::AlreadyTold => Ok(()),
+            end => Err(end),
+        }
+    }
+
+    /// A statement has failed: an explicit transaction is failed from now on, anything else is
+    /// rolled back.
+    pub(super) async fn fail_transaction(&mut self) {
+        self.drop_broken_branches();
+        match self.transaction.state {
+            State::Open if self.transaction.implicit => Box::pin(self.roll_back()).await,
+            State::Open | State::Failed => self.transaction.state = State::Failed,
+            State::Idle => Box::pin(self.resynchronise()).await,
+        }
+    }
+
+    /// After a fault in the extended protocol: told once, then all is skipped up to Sync.
+    pub(super) async fn extended_fault(&mut self, fault: Fault, at_sync: bool) -> Result<(), Fault> {
+        let fault = if self.drain_before_fault().await { fault } else { Fault::AlreadyTold };
+        self.extended.abandon();
+        self.answer_fault(fault)?;
+        if at_sync {
+            self.fail_transaction().await;
+            return self.answer_ready().await;
+        }
+        self.extended.skipping = true;
+        self.extended.failed = true;
+        match self.transaction.state {
+            State::Open if !self.transaction.implicit => self.transaction.state = State::Failed,
+            _ => {}
+        }
+        self.drop_broken_branches();
+        self.flush().await
+    }
+
+    /// Refuses all but the end of a failed transaction, as PostgreSQL does.
+    pub(super) fn check_not_failed(&self, plan: &Plan) -> Result<(), Fault> {
+        if self.transaction.state != State::Failed || ends_transaction(plan) {
+            return Ok(());
+        }
+        let text = "current transaction is aborted, commands ignored until end of transaction block";
+        Err(RouterError::new("25P02", text).into())
+    }
+
+    /// Records what a statement does to the branch it runs on.
+    pub(super) fn note_effect(&mut self, index: usize, effect: Effect) {
+        let branch = &mut self.transaction.branches[index];
+        branch.wrote |= effect.writes;
+        branch.unpreparable |= effect.unpreparable;
+        self.pinned |= effect.pins;
+    }
+
+    /// The start of a statement, for the metrics.
+    pub(super) fn started(&self) -> Instant {
+        Instant::now()
+    }
+
+    pub(super) fn finished(&self, started: Instant, kind: PlanKind) {
+        self.metrics.query(kind, started.elapsed());
+    }
+}
+
+/// An ErrorResponse of the router's own; the stable id also ends the DETAIL.
+pub(super) fn error_response(out: &mut bytes::BytesMut, severity: Severity, error: &RouterError) {
+    let detail = match (&error.detail, error.id) {
+        (Some(detail), "") => detail.clone(),
+        (Some(detail), id) => format!("{detail} [{id}]"),
+        (None, "") => String::new(),
+        (None, id) => format!("[{id}]"),
+    };
+    let report = Report {
+        severity,
+        sqlstate: error.sqlstate,
+        message: &error.message,
+        detail: &detail,
+        hint: error.hint.as_deref().unwrap_or(""),
+        position: error.position,
+        routine: error.id,
+    };
+    write::error_response(out, &report);
+}
+
+/// What PostgreSQL takes in a failed transaction.
+fn ends_transaction(plan: &Plan) -> bool {
+    matches!(
+        plan.action,
+        Action::Session(
+            SessionCommand::Commit { .. }
+                | SessionCommand::Rollback { .. }
+                | SessionCommand::RollbackToSavepoint(_)
+        )
+    )
+}
+
+/// The label of a plan in the metrics.
+pub(super) fn kind(plan: &Plan) -> PlanKind {
+    match &plan.action {
+        Action::Session(_) => PlanKind::Session,
+        Action::AnyShard => PlanKind::AnyShard,
+        Action::Home | Action::Temporary(_) => PlanKind::Home,
+        Action::ByKey(_) => PlanKind::SingleShard,
+        Action::Split(_) => PlanKind::Split,
+        Action::Scatter(_) => PlanKind::Scatter,
+        Action::Broadcast(_) => PlanKind::Broadcast,
+        Action::Ddl(_) => PlanKind::Ddl,
+        Action::Copy(_) => PlanKind::Copy,
+        Action::Cluster(_) => PlanKind::Cluster,
+        Action::Explain(_) => PlanKind::Explain,
+        Action::Refuse(_) => PlanKind::Refused,
+    }
+}

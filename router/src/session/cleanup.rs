@@ -1,0 +1,134 @@
+//! Back to a known state: after errors, lost connections, and when the client leaves.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use wire::backend::Severity;
+use wire::frontend::write;
+
+use super::fault::Fault;
+use super::state::Session;
+use super::transaction::State;
+
+/// How long a server connection may take to come back into step before it is closed.
+const RECOVERY_LIMIT: Duration = Duration::from_secs(5);
+
+impl Session {
+    /// Branches whose connection is lost leave the transaction; an open one is failed by it.
+    pub(super) fn drop_broken_branches(&mut self) {
+        let before = self.transaction.branches.len();
+        let branches = std::mem::take(&mut self.transaction.branches);
+        for branch in branches {
+            if branch.server.broken {
+                self.worker.pools.give_back(branch.server);
+            } else {
+                self.transaction.branches.push(branch);
+            }
+        }
+        if self.transaction.branches.len() < before {
+            self.extended.abandon();
+            if self.transaction.state == State::Open {
+                self.transaction.state = State::Failed;
+            }
+        }
+    }
+
+    /// Outside a transaction: servers that are out of step are brought back, then given back.
+    pub(super) async fn resynchronise(&mut self) {
+        for index in 0..self.transaction.branches.len() {
+            self.resynchronise_branch(index).await;
+        }
+        self.slots.clear();
+        self.released = 0;
+        self.passing = 0;
+        if self.transaction.state == State::Idle {
+            self.release().await;
+        }
+    }
+
+    /// What PostgreSQL did since the last Sync must not be committed by the next one.
+    pub(super) async fn resynchronise_branch(&mut self, index: usize) {
+        let branch = &mut self.transaction.branches[index];
+        if !branch.unsynced {
+            return;
+        }
+        branch.unsynced = false;
+        let undo = !branch.errored && !branch.begun;
+        let server = &mut branch.server;
+        server.outbuf.clear();
+        if undo {
+            write::query(&mut server.outbuf, b"ROLLBACK");
+        }
+        write::sync(&mut server.outbuf);
+        branch.errored = false;
+        for _ in 0..1 + usize::from(undo) {
+            let reply = server.rows_until_ready(&self.worker.parameters);
+            if !matches!(
+                tokio::time::timeout(RECOVERY_LIMIT, reply).await,
+                Ok(Ok(_) | Err(crate::backend::QueryError::Refused(_)))
+            ) {
+                server.broken = true;
+                return;
+            }
+        }
+    }
+
+    /// The router refuses in the middle of a pipeline: what was sent before is answered first.
+    /// False: one of those has failed, and the client was told.
+    pub(super) async fn drain_before_fault(&mut self) -> bool {
+        let Some(active) = self.extended.active() else { return true };
+        if self.slots.is_empty() || self.transaction.branches[active].server.broken {
+            return true;
+        }
+        self.drain(active).await.is_ok()
+    }
+
+    /// The client has left, or must: say why if it can hear it, and leave nothing behind.
+    pub(super) async fn end(mut self, fault: Fault) {
+        if let Fault::Fatal(error) = &fault {
+            super::answer::error_response(&mut self.out, Severity::Fatal, error);
+            let _ = tokio::time::timeout(Duration::from_secs(1), self.flush()).await;
+        }
+        self.worker.sessions.borrow_mut().remove(&self.shared.id);
+        self.worker.metrics.clients.decrement();
+        let shared = Rc::clone(&self.shared);
+        shared.cancels_delivered().await;
+        let busy = !self.slots.is_empty() || self.copy.is_some();
+        for mut branch in std::mem::take(&mut self.transaction.branches) {
+            if busy || branch.unsynced || self.pinned {
+                self.cancel_and_close(branch.server).await;
+                continue;
+            }
+            if branch.server.status != b'I' {
+                let rollback = branch.server.query("ROLLBACK", &self.worker.parameters);
+                branch.server.broken =
+                    !matches!(tokio::time::timeout(RECOVERY_LIMIT, rollback).await, Ok(Ok(_)));
+            }
+            self.worker.pools.give_back(branch.server);
+        }
+        for server in std::mem::take(&mut self.held) {
+            self.leave_held(server).await;
+        }
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.client.close()).await;
+    }
+
+    /// A statement may still run there for nobody: cancel it and close the connection.
+    async fn cancel_and_close(&self, mut server: Box<crate::backend::Server>) {
+        self.worker.pools.cancel(server.shard, server.process_id, &server.secret).await;
+        server.broken = true;
+        self.worker.pools.give_back(server);
+    }
+
+    /// A connection that stayed with this client: wiped clean, or closed if pinned.
+    async fn leave_held(&self, mut server: Box<crate::backend::Server>) {
+        if self.pinned {
+            server.broken = true;
+        } else {
+            let wipe = server.query("DISCARD ALL", &self.worker.parameters);
+            server.broken = !matches!(tokio::time::timeout(RECOVERY_LIMIT, wipe).await, Ok(Ok(_)));
+            server.prepared.clear();
+            server.settings = self.worker.plain_settings();
+        }
+        self.worker.pools.give_back(server);
+    }
+}

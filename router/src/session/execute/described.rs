@@ -1,0 +1,172 @@
+//! Statements that the router runs itself, in the extended protocol: describing them, and ending
+//! their pipeline.
+
+use std::rc::Rc;
+
+use bytes::{Bytes, BytesMut};
+use wire::backend::{RowDescription, tag};
+use wire::frontend::{Bind, StatementOrPortal, write};
+
+use super::super::extended::Prepared;
+use super::super::fault::Fault;
+use super::super::slots::Answer;
+use super::super::state::Session;
+use super::super::transaction::State;
+use crate::backend::QueryError;
+use crate::plan::{Action, SessionCommand};
+
+/// What a shard says of a statement.
+struct Description {
+    parameters: Bytes,
+    /// RowDescription or NoData.
+    rows: Bytes,
+}
+
+impl Session {
+    /// Describe for a statement, or for a portal with its Bind.
+    pub(in crate::session) async fn describe_here(
+        &mut self,
+        prepared: &Rc<Prepared>,
+        bind: Option<&Bytes>,
+    ) -> Result<(), Fault> {
+        if is_silent(prepared) {
+            let mut message = BytesMut::new();
+            if bind.is_none() {
+                wire::backend::write::parameter_description(&mut message, []);
+            }
+            wire::backend::write::no_data(&mut message);
+            self.answer(Answer::Messages(message.freeze()));
+            return Ok(());
+        }
+        self.take_over().await?;
+        let description = self.ask_description(prepared).await?;
+        match bind {
+            None => {
+                self.out.extend_from_slice(&description.parameters);
+                self.out.extend_from_slice(&description.rows);
+            }
+            Some(bind) => write_in_formats(&mut self.out, &description.rows, bind)?,
+        }
+        Ok(())
+    }
+
+    /// Has the home shard parse and describe the statement's text.
+    async fn ask_description(&mut self, prepared: &Rc<Prepared>) -> Result<Description, Fault> {
+        let home = self.home();
+        let index = self.joined(home).await?;
+        self.finish_begin(index).await?;
+        let branch = &mut self.transaction.branches[index];
+        let server = &mut branch.server;
+        server.prepared.unnamed = None;
+        let identity = &prepared.identity;
+        let types = identity.types.iter().copied();
+        write::parse(&mut server.outbuf, b"", identity.text.as_bytes(), types)?;
+        write::describe(&mut server.outbuf, StatementOrPortal::Statement, b"");
+        write::sync(&mut server.outbuf);
+        let mut description = Description { parameters: Bytes::new(), rows: Bytes::new() };
+        let mut refusal = None;
+        loop {
+            let message = server.message(&self.worker.parameters).await?;
+            match message.tag {
+                tag::PARAMETER_DESCRIPTION => description.parameters = message.bytes,
+                tag::ROW_DESCRIPTION | tag::NO_DATA => description.rows = message.bytes,
+                tag::ERROR_RESPONSE => refusal = Some(message.bytes),
+                tag::READY_FOR_QUERY => break,
+                _ => {}
+            }
+        }
+        match refusal {
+            Some(bytes) => Err(QueryError::Refused(bytes).into()),
+            None => Ok(description),
+        }
+    }
+
+    /// The mistakes of a statement that no shard sees as it is are told when it is run.
+    pub(in crate::session) async fn check_on_a_shard(
+        &mut self,
+        prepared: &Rc<Prepared>,
+    ) -> Result<(), Fault> {
+        if is_silent(prepared) || self.transaction.state == State::Failed {
+            return Ok(());
+        }
+        self.take_over().await?;
+        self.ask_description(prepared).await.map(|_| ())
+    }
+
+    /// COMMIT in a pipeline of one shard goes along with it: no further round trip.
+    pub(in crate::session) fn commit_in_pipeline(&mut self, prepared: &Prepared) -> bool {
+        let plain = matches!(
+            prepared.plan.action,
+            Action::Session(SessionCommand::Commit { chain: false })
+        );
+        if !plain
+            || self.transaction.state != State::Open
+            || self.transaction.implicit
+            || self.transaction.branches.len() != 1
+            || !self.transaction.branches[0].begun
+            || self.transaction.catalog_changed
+            || self.extended.active().is_some_and(|active| active != 0)
+        {
+            return false;
+        }
+        self.extended.make_active(0);
+        self.transaction.branches[0].unsynced = true;
+        self.queue_commit(0);
+        true
+    }
+
+    /// Sync with no messages under way on a shard: ends what the router itself has opened.
+    pub(in crate::session) async fn sync_here(&mut self) -> Result<(), Fault> {
+        for index in 0..self.transaction.branches.len() {
+            self.resynchronise_branch(index).await;
+        }
+        self.slots.clear();
+        if self.transaction.implicit && self.transaction.state == State::Open {
+            let failed = std::mem::take(&mut self.extended.failed);
+            if failed {
+                self.roll_back().await;
+            } else if let Err(fault) = self.commit().await {
+                self.answer_fault(fault)?;
+            }
+        }
+        self.extended.failed = false;
+        if self.transaction.state == State::Idle {
+            self.extended.forget_portals();
+        }
+        self.answer_ready().await
+    }
+}
+
+/// The router answers it without any shard, and it returns no rows.
+fn is_silent(prepared: &Prepared) -> bool {
+    match &prepared.plan.action {
+        Action::Session(command) => !matches!(
+            command,
+            SessionCommand::Show { .. }
+                | SessionCommand::Fetch { .. }
+                | SessionCommand::Execute { .. }
+                | SessionCommand::SetFromParameter { .. }
+        ) && !prepared.plan.effect.returns_rows,
+        Action::Ddl(_) => !prepared.plan.effect.returns_rows,
+        Action::Refuse(_) => true,
+        _ => false,
+    }
+}
+
+/// A statement's row description with the formats that the Bind has asked for.
+fn write_in_formats(out: &mut BytesMut, rows: &[u8], bind: &[u8]) -> Result<(), Fault> {
+    if rows.first() != Some(&tag::ROW_DESCRIPTION) {
+        out.extend_from_slice(rows);
+        return Ok(());
+    }
+    let bind = Bind::parse(&bind[5..])?;
+    let formats = bind.result_formats();
+    let description = RowDescription::parse(&rows[5..])?;
+    let fields = description.fields().enumerate();
+    let fields = fields.map(|(index, field)| wire::backend::Field {
+        format: formats.of(index),
+        ..field
+    });
+    wire::backend::write::row_description(out, fields.collect::<Vec<_>>());
+    Ok(())
+}

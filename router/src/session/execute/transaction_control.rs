@@ -1,0 +1,186 @@
+//! BEGIN, COMMIT, ROLLBACK and savepoints.
+
+use wire::backend::Severity;
+
+use super::super::fault::Fault;
+use super::super::state::Session;
+use super::super::transaction::{LogEntry, State, Transaction};
+use crate::error::RouterError;
+use crate::settings::quote_identifier;
+
+impl Session {
+    /// Nothing is sent: a shard joins at its first statement.
+    pub(super) fn begin_transaction(
+        &mut self,
+        modes: &str,
+        start_transaction: bool,
+    ) -> Result<(), Fault> {
+        let command_tag = if start_transaction { "START TRANSACTION" } else { "BEGIN" };
+        match self.transaction.state {
+            State::Idle => {
+                self.open(modes);
+            }
+            _ if self.transaction.implicit => self.transaction.implicit = false,
+            _ => {
+                let already = RouterError::new("25001", "there is already a transaction in progress");
+                self.notice(Severity::Warning, &already);
+            }
+        }
+        self.answer_complete(command_tag);
+        Ok(())
+    }
+
+    fn open(&mut self, modes: &str) {
+        self.transaction.state = State::Open;
+        self.transaction.implicit = false;
+        self.transaction.modes = modes.trim().to_owned();
+        if !self.temporaries.is_empty() {
+            self.transaction.temporaries_before = Some(self.temporaries.clone());
+        }
+    }
+
+    pub(super) async fn commit_command(&mut self, chain: bool) -> Result<(), Fault> {
+        if self.transaction.state == State::Idle || self.transaction.implicit {
+            if chain && self.transaction.state == State::Idle {
+                return Err(no_transaction_to_chain("COMMIT AND CHAIN").into());
+            }
+            self.warn_no_transaction();
+        }
+        let modes = self.transaction.modes.clone();
+        let failed = self.transaction.state == State::Failed;
+        if failed {
+            self.roll_back().await;
+        } else {
+            self.commit().await?;
+        }
+        if chain {
+            self.open(&modes);
+        }
+        self.answer_complete(if failed { "ROLLBACK" } else { "COMMIT" });
+        Ok(())
+    }
+
+    pub(super) async fn rollback_command(&mut self, chain: bool) -> Result<(), Fault> {
+        if self.transaction.state == State::Idle {
+            if chain {
+                return Err(no_transaction_to_chain("ROLLBACK AND CHAIN").into());
+            }
+            self.warn_no_transaction();
+        }
+        let modes = self.transaction.modes.clone();
+        self.roll_back().await;
+        if chain {
+            self.open(&modes);
+        }
+        self.answer_complete("ROLLBACK");
+        Ok(())
+    }
+
+    fn warn_no_transaction(&mut self) {
+        let none = RouterError::new("25P01", "there is no transaction in progress");
+        self.notice(Severity::Warning, &none);
+    }
+
+    pub(super) async fn savepoint(&mut self, name: &str) -> Result<(), Fault> {
+        self.require_transaction("SAVEPOINT")?;
+        self.on_all_branches(&format!("SAVEPOINT {}", quote_identifier(name))).await?;
+        self.transaction.log.push(LogEntry::Savepoint(name.to_owned()));
+        self.answer_complete("SAVEPOINT");
+        Ok(())
+    }
+
+    pub(super) async fn release_savepoint(&mut self, name: &str) -> Result<(), Fault> {
+        self.require_transaction("RELEASE SAVEPOINT")?;
+        self.require_savepoint(name)?;
+        self.on_all_branches(&format!("RELEASE SAVEPOINT {}", quote_identifier(name))).await?;
+        self.transaction.release(name);
+        self.answer_complete("RELEASE");
+        Ok(())
+    }
+
+    pub(super) async fn rollback_to_savepoint(&mut self, name: &str) -> Result<(), Fault> {
+        self.require_transaction("ROLLBACK TO SAVEPOINT")?;
+        self.require_savepoint(name)?;
+        self.on_all_branches(&format!("ROLLBACK TO SAVEPOINT {}", quote_identifier(name))).await?;
+        self.transaction.cut_log(name);
+        self.transaction.state = State::Open;
+        if self.transaction.catalog_changed {
+            self.reload_private_catalog().await?;
+        }
+        self.answer_complete("ROLLBACK");
+        Ok(())
+    }
+
+    fn require_savepoint(&self, name: &str) -> Result<(), Fault> {
+        let known = |entry: &LogEntry| matches!(entry, LogEntry::Savepoint(n) if n == name);
+        if self.transaction.log.iter().any(known) {
+            return Ok(());
+        }
+        Err(RouterError::new("3B001", format!("savepoint \"{name}\" does not exist")).into())
+    }
+
+    pub(super) fn require_transaction(&self, command: &str) -> Result<(), Fault> {
+        if self.transaction.state == State::Idle || self.transaction.implicit {
+            let text = format!("{command} can only be used in transaction blocks");
+            return Err(RouterError::new("25P01", text).into());
+        }
+        Ok(())
+    }
+
+    /// Runs a statement of the router's own on every shard that has joined.
+    pub(crate) async fn on_all_branches(&mut self, sql: &str) -> Result<(), Fault> {
+        for branch in &mut self.transaction.branches {
+            wire::frontend::write::query(&mut branch.server.outbuf, sql.as_bytes());
+            branch.server.send().await?;
+        }
+        let mut first = Ok(());
+        for index in 0..self.transaction.branches.len() {
+            let server = &mut self.transaction.branches[index].server;
+            let outcome = server.rows_until_ready(&self.worker.parameters).await;
+            if first.is_ok() {
+                first = outcome.map(|_| ()).map_err(Fault::from);
+            }
+        }
+        first
+    }
+
+    /// A multi-statement string or a statement on several shards needs a transaction around it.
+    pub(crate) fn open_around(&mut self) {
+        if self.transaction.state == State::Idle {
+            self.transaction.state = State::Open;
+            self.transaction.implicit = true;
+        }
+    }
+
+    /// The transaction is over on every branch: what lasts is kept, what was its own is forgotten.
+    pub(crate) async fn close_transaction(&mut self, committed: bool) {
+        let ended = std::mem::take(&mut self.transaction);
+        self.transaction.branches = ended.branches;
+        self.extended.forget_portals();
+        self.cursors.clear();
+        if committed {
+            self.keep_settings(ended.settings);
+        } else if let Some(before) = ended.temporaries_before {
+            self.temporaries = before;
+        }
+        if ended.search_path_touched {
+            self.read_search_path_again().await;
+        }
+        self.release().await;
+    }
+
+    /// The only branch has ended the transaction by itself (COMMIT was sent on, or failed there).
+    pub(in crate::session) async fn transaction_ended_by_shard(&mut self) {
+        let committed = !self.failed;
+        self.close_transaction(committed).await;
+    }
+
+    /// What PostgreSQL tells of a transaction before the plain one: a default.
+    pub(crate) fn fresh_transaction() -> Transaction {
+        Transaction::default()
+    }
+}
+
+fn no_transaction_to_chain(command: &str) -> RouterError {
+    RouterError::new("25P01", format!("{command} can only be used in transaction blocks"))
+}

@@ -1,0 +1,163 @@
+//! Server connections for the statement at hand: joining shards, and letting them go.
+
+use std::rc::Rc;
+
+use bytes::BufMut;
+use smallvec::SmallVec;
+use topology::ShardId;
+use wire::frontend::write;
+
+use super::fault::Fault;
+use super::shared::CancelTarget;
+use super::slots::Slot;
+use super::state::Session;
+use super::transaction::{Branch, State};
+use crate::backend::Server;
+use crate::config::PoolMode;
+
+impl Session {
+    /// The branch of `shard`, which joins if it has not. Outside a transaction a branch lasts for
+    /// one statement or one pipeline.
+    pub(super) async fn branch(&mut self, shard: ShardId) -> Result<usize, Fault> {
+        if let Some(index) = self.transaction.find(shard) {
+            return Ok(index);
+        }
+        let server = match self.server_at_hand(shard) {
+            Some(server) => server,
+            None => Box::pin(self.server_waited_for(shard)).await?,
+        };
+        self.shared.targets.borrow_mut().push(CancelTarget {
+            shard,
+            process_id: server.process_id,
+            secret: SmallVec::from_slice(&server.secret),
+        });
+        let settled = Rc::ptr_eq(&server.settings, &self.settings);
+        let told = Rc::ptr_eq(&server.parameters, &self.told);
+        self.transaction.branches.push(Branch::new(server));
+        let index = self.transaction.branches.len() - 1;
+        if !settled {
+            Box::pin(self.apply_settings(index)).await?;
+        }
+        if !told || !settled {
+            self.tell_parameters(index);
+        }
+        Ok(index)
+    }
+
+    fn server_at_hand(&mut self, shard: ShardId) -> Option<Box<Server>> {
+        if let Some(at) = self.held.iter().position(|server| server.shard == shard) {
+            return Some(self.held.swap_remove(at));
+        }
+        self.worker.pools.take_idle(shard, &self.account)
+    }
+
+    async fn server_waited_for(&mut self, shard: ShardId) -> Result<Box<Server>, Fault> {
+        let holding = !self.transaction.branches.is_empty() || !self.held.is_empty();
+        let worker = Rc::clone(&self.worker);
+        Ok(worker.pools.lease(shard, &self.account, holding).await?)
+    }
+
+    /// As [`Self::branch`], and inside the transaction if one is open: `BEGIN` goes ahead of the
+    /// next message, in the same write.
+    pub(super) async fn joined(&mut self, shard: ShardId) -> Result<usize, Fault> {
+        let index = self.branch(shard).await?;
+        if self.transaction.state != State::Idle && !self.transaction.branches[index].begun {
+            if self.transaction.begins_plainly() {
+                self.begin(index);
+            } else {
+                Box::pin(self.replay(index)).await?;
+            }
+        }
+        Ok(index)
+    }
+
+    /// Queues `BEGIN` without Sync: the server flushes once, with the reply of what follows.
+    pub(super) fn begin(&mut self, index: usize) {
+        let branch = &mut self.transaction.branches[index];
+        branch.begun = true;
+        let server = &mut branch.server;
+        prepare_transaction_control(server, &mut self.slots);
+        server.outbuf.put_slice(BIND_EXECUTE_BEGIN);
+        self.slots.push_back(Slot::Bind { hidden: true });
+        self.slots.push_back(Slot::Execute { hidden: true });
+    }
+
+    /// Queues `COMMIT` by Bind and Execute; its CommandComplete is the client's.
+    pub(super) fn queue_commit(&mut self, index: usize) {
+        let server = &mut self.transaction.branches[index].server;
+        prepare_transaction_control(server, &mut self.slots);
+        server.outbuf.put_slice(BIND_EXECUTE_COMMIT);
+        self.slots.push_back(Slot::Bind { hidden: true });
+        self.slots.push_back(Slot::Execute { hidden: false });
+    }
+
+    /// `BEGIN` with its modes, and all that the transaction has set so far.
+    async fn replay(&mut self, index: usize) -> Result<(), Fault> {
+        let sql = self.transaction.replay();
+        let branch = &mut self.transaction.branches[index];
+        branch.begun = true;
+        branch.server.query(&sql, &self.worker.parameters).await?;
+        self.tell_parameters(index);
+        Ok(())
+    }
+
+    /// The end of a statement outside a transaction, or of a transaction: all branches go back.
+    pub(super) async fn release(&mut self) {
+        if self.shared.cancels_under_way.get() > 0 {
+            let shared = Rc::clone(&self.shared);
+            Box::pin(shared.cancels_delivered()).await;
+        }
+        self.shared.targets.borrow_mut().clear();
+        let home = self.space.state.map.home();
+        let session_mode = self.worker.config.pool.mode == PoolMode::Session;
+        for branch in std::mem::take(&mut self.transaction.branches) {
+            let server = branch.server;
+            let keep = session_mode || (self.pinned && server.shard == home);
+            if keep && server.is_clean() {
+                self.held.push(server);
+            } else {
+                self.worker.pools.give_back(server);
+            }
+        }
+    }
+}
+
+/// Bind "" to `obegin` without parameters, Execute it.
+const BIND_EXECUTE_BEGIN: &[u8] =
+    b"B\0\0\0\x12\0obegin\0\0\0\0\0\0\0E\0\0\0\x09\0\0\0\0\0";
+/// Bind "" to `ocommit` without parameters, Execute it.
+const BIND_EXECUTE_COMMIT: &[u8] =
+    b"B\0\0\0\x13\0ocommit\0\0\0\0\0\0\0E\0\0\0\x09\0\0\0\0\0";
+
+/// Prepares `BEGIN` and `COMMIT` once on a connection.
+fn prepare_transaction_control(server: &mut Server, slots: &mut super::slots::Slots) {
+    if server.prepared.transaction_control {
+        return;
+    }
+    server.prepared.transaction_control = true;
+    for (name, text) in [(b"obegin".as_slice(), b"BEGIN".as_slice()), (b"ocommit", b"COMMIT")] {
+        // No parameter types, so there cannot be too many.
+        let _ = write::parse(&mut server.outbuf, name, text, []);
+        slots.push_back(Slot::Parse { number: 0, hidden: true });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+
+    use super::*;
+
+    fn bind_and_execute(name: &[u8]) -> BytesMut {
+        let mut out = BytesMut::new();
+        write::bind(&mut out, b"", name, &[], &[]).unwrap();
+        write::execute(&mut out, b"", 0);
+        out
+    }
+
+    #[test]
+    fn the_prepared_bytes_are_what_the_wire_crate_writes() {
+        assert_eq!(BIND_EXECUTE_BEGIN, &bind_and_execute(b"obegin")[..]);
+        assert_eq!(BIND_EXECUTE_COMMIT, &bind_and_execute(b"ocommit")[..]);
+    }
+}

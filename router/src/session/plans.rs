@@ -1,0 +1,115 @@
+//! Plans cached by statement: one space per database, search path and catalog version.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+use schema::Snapshot;
+
+use crate::control::DatabaseState;
+use crate::plan::Plan;
+
+/// Texts longer than this are planned each time: they are bulk loads, seldom repeated.
+const CACHED_TEXT_BYTES: usize = 16 * 1024;
+
+/// Plans that share everything a plan depends on.
+pub struct PlanSpace {
+    pub state: Arc<DatabaseState>,
+    /// Where it is not the cluster's: the catalog as one transaction sees it.
+    private: Option<Arc<Snapshot>>,
+    pub search_path: Rc<[String]>,
+    shapes: RefCell<Cache<Box<[u8]>>>,
+    texts: RefCell<Cache<Box<str>>>,
+}
+
+impl std::fmt::Debug for PlanSpace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PlanSpace").field("search_path", &self.search_path).finish_non_exhaustive()
+    }
+}
+
+impl PlanSpace {
+    /// `capacity`: plans kept, of each kind.
+    pub fn new(state: Arc<DatabaseState>, search_path: Rc<[String]>, capacity: usize) -> Self {
+        Self {
+            state,
+            private: None,
+            search_path,
+            shapes: RefCell::new(Cache::new(capacity)),
+            texts: RefCell::new(Cache::new(capacity)),
+        }
+    }
+
+    /// The same with a transaction's own view of the catalog.
+    pub fn with_snapshot(&self, snapshot: Arc<Snapshot>, capacity: usize) -> Self {
+        Self {
+            private: Some(snapshot),
+            ..Self::new(Arc::clone(&self.state), Rc::clone(&self.search_path), capacity)
+        }
+    }
+
+    /// The same with another search path.
+    pub fn with_search_path(&self, search_path: Rc<[String]>, capacity: usize) -> Self {
+        Self {
+            private: self.private.clone(),
+            ..Self::new(Arc::clone(&self.state), search_path, capacity)
+        }
+    }
+
+    pub fn snapshot(&self) -> &Snapshot {
+        self.private.as_ref().unwrap_or(&self.state.snapshot)
+    }
+
+    /// How the oids of `shard` are translated; `None`: they are the home shard's.
+    pub fn oids(&self, shard: topology::ShardId) -> Option<&schema::oids::OidMap> {
+        let position = self.state.map.shards().binary_search(&shard).ok()?;
+        self.state.oids.get(position)?.as_ref()
+    }
+
+    /// The plan of a shape; the whole shape is compared, not its hash.
+    pub fn by_shape(&self, shape: &[u8]) -> Option<Rc<Plan>> {
+        self.shapes.borrow().plans.get(shape).cloned()
+    }
+
+    pub fn by_text(&self, text: &str) -> Option<Rc<Plan>> {
+        self.texts.borrow().plans.get(text).cloned()
+    }
+
+    pub fn keep_shape(&self, shape: &[u8], plan: &Rc<Plan>) {
+        if shape.len() <= CACHED_TEXT_BYTES {
+            self.shapes.borrow_mut().insert(shape.into(), plan);
+        }
+    }
+
+    pub fn keep_text(&self, text: &str, plan: &Rc<Plan>) {
+        if text.len() <= CACHED_TEXT_BYTES {
+            self.texts.borrow_mut().insert(text.into(), plan);
+        }
+    }
+}
+
+/// First in, first out: a look-up writes nothing.
+struct Cache<K> {
+    plans: FxHashMap<K, Rc<Plan>>,
+    order: VecDeque<K>,
+    capacity: usize,
+}
+
+impl<K: std::hash::Hash + Eq + Clone> Cache<K> {
+    fn new(capacity: usize) -> Self {
+        Self { plans: FxHashMap::default(), order: VecDeque::new(), capacity: capacity.max(1) }
+    }
+
+    fn insert(&mut self, key: K, plan: &Rc<Plan>) {
+        if self.plans.len() >= self.capacity {
+            if let Some(oldest) = self.order.pop_front() {
+                self.plans.remove(&oldest);
+            }
+        }
+        if self.plans.insert(key.clone(), Rc::clone(plan)).is_none() {
+            self.order.push_back(key);
+        }
+    }
+}

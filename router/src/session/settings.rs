@@ -1,0 +1,318 @@
+//! SET, RESET, SHOW, DISCARD: the session's settings on whatever connection it gets.
+
+use std::rc::Rc;
+
+use super::execute::Invocation;
+use super::fault::Fault;
+use super::relay::Stopped;
+use super::state::Session;
+use super::transaction::{LogEntry, SettingChange, State};
+use crate::settings::{Entries, Settings, quote_literal, split_identifiers};
+
+impl Session {
+    /// Brings a leased connection to this session's settings.
+    pub(super) async fn apply_settings(&mut self, index: usize) -> Result<(), Fault> {
+        let wanted = Rc::clone(&self.settings);
+        let server = &mut self.transaction.branches[index].server;
+        if let Some(sql) = wanted.change_from(&server.settings) {
+            if let Err(error) = server.query(&sql, &self.worker.parameters).await {
+                server.broken = true;
+                return Err(error.into());
+            }
+        }
+        server.settings = wanted;
+        Ok(())
+    }
+
+    /// ParameterStatus for what the connection reports and the client does not know yet.
+    pub(super) fn tell_parameters(&mut self, index: usize) {
+        let reported = Rc::clone(&self.transaction.branches[index].server.parameters);
+        self.tell(&reported);
+    }
+
+    pub(super) fn tell(&mut self, reported: &Rc<crate::settings::Parameters>) {
+        if Rc::ptr_eq(reported, &self.told) {
+            return;
+        }
+        for (name, value) in reported.differing(&self.told) {
+            wire::backend::write::parameter_status(&mut self.out, name.as_bytes(), value.as_bytes());
+        }
+        self.told = Rc::clone(reported);
+        self.utf8 = self.client_encoding_is_utf8();
+        if let Some(name) = reported.values.get("application_name") {
+            if **self.shared.application_name.borrow() != **name {
+                self.shared.application_name.replace(Rc::from(name.as_str()));
+            }
+        }
+    }
+
+    /// `SET name`: PostgreSQL checks it on one shard, or on all of the transaction.
+    pub(super) async fn set_command(
+        &mut self,
+        name: &str,
+        local: bool,
+        text: &str,
+        invocation: &Invocation<'_>,
+    ) -> Result<(), Fault> {
+        if local && self.transaction.state == State::Idle {
+            return self.run_anywhere(text, invocation).await;
+        }
+        let change = SettingChange::Set { name: name.to_owned(), statement: text.to_owned() };
+        self.change_settings(name, local, text, change, invocation).await
+    }
+
+    pub(super) async fn reset_command(
+        &mut self,
+        name: &str,
+        invocation: &Invocation<'_>,
+    ) -> Result<(), Fault> {
+        let change = SettingChange::Reset(name.to_owned());
+        let text = match self.base.entries.get(name) {
+            Some(statement) => format!("RESET {name};{statement}"),
+            None => invocation.text().to_owned(),
+        };
+        if text != invocation.text() && matches!(invocation, Invocation::Extended { .. }) {
+            let checked = SettingChange::Reset(name.to_owned());
+            return self.change_settings(name, false, invocation.text(), checked, invocation).await;
+        }
+        self.change_settings(name, false, invocation.text(), change, invocation).await
+    }
+
+    pub(super) async fn reset_all_command(
+        &mut self,
+        invocation: &Invocation<'_>,
+    ) -> Result<(), Fault> {
+        let change = SettingChange::ResetAll;
+        self.change_settings("search_path", false, invocation.text(), change, invocation).await
+    }
+
+    /// Runs a statement that changes settings and records what it has changed.
+    async fn change_settings(
+        &mut self,
+        name: &str,
+        local: bool,
+        text: &str,
+        change: SettingChange,
+        invocation: &Invocation<'_>,
+    ) -> Result<(), Fault> {
+        self.run_on_all_joined(text, invocation).await?;
+        if self.transaction.state != State::Idle {
+            self.transaction.log.push(LogEntry::Statement(text.to_owned()));
+            if !local {
+                let length = self.transaction.log.len();
+                self.transaction.settings.push((length, change));
+            }
+        } else {
+            self.keep_settings(vec![(0, change)]);
+            self.adopt_settings().await?;
+        }
+        if matches!(name, "search_path" | "role" | "session_authorization" | "schema") {
+            self.search_path_changed().await?;
+        }
+        Ok(())
+    }
+
+    /// The connections in hand have run the change themselves; a RESET may need the startup value.
+    async fn adopt_settings(&mut self) -> Result<(), Fault> {
+        for index in 0..self.transaction.branches.len() {
+            let wanted = Rc::clone(&self.settings);
+            let server = &mut self.transaction.branches[index].server;
+            if let Some(sql) = wanted.change_from(&server.settings) {
+                server.query(&sql, &self.worker.parameters).await?;
+                server.settings = wanted;
+            }
+            self.tell_parameters(index);
+        }
+        Ok(())
+    }
+
+    /// COMMIT keeps what was set in the transaction.
+    pub(super) fn keep_settings(&mut self, changes: Vec<(usize, SettingChange)>) {
+        if changes.is_empty() {
+            return;
+        }
+        let mut entries: Entries = self.settings.entries.clone();
+        for (_, change) in changes {
+            match change {
+                SettingChange::Set { name, statement } => {
+                    if name == "session_authorization" {
+                        entries.remove("role");
+                    }
+                    entries.insert(name, statement);
+                }
+                SettingChange::Reset(name) => {
+                    match self.base.entries.get(&name) {
+                        Some(statement) => entries.insert(name, statement.clone()),
+                        None => entries.remove(&name),
+                    };
+                }
+                SettingChange::ResetAll => {
+                    let kept = |name: &str| matches!(name, "role" | "session_authorization");
+                    entries.retain(|name, _| kept(name));
+                    entries.extend(self.base.entries.clone());
+                }
+            }
+        }
+        self.settings = self.worker.settings.intern(Settings { entries });
+    }
+
+    /// `SELECT set_config('name', $n, local)`.
+    pub(super) async fn set_from_parameter(
+        &mut self,
+        name: &str,
+        local: bool,
+        value: &str,
+        invocation: &Invocation<'_>,
+    ) -> Result<(), Fault> {
+        let text = format!(
+            "SELECT pg_catalog.set_config({}, {}, {local})",
+            quote_literal(name),
+            quote_literal(value)
+        );
+        let change = SettingChange::Set { name: name.to_owned(), statement: text.clone() };
+        if self.transaction.state == State::Idle && local {
+            return self.run_anywhere(invocation.text(), invocation).await;
+        }
+        self.run_on_all_joined(invocation.text(), invocation).await?;
+        if self.transaction.state != State::Idle {
+            self.transaction.log.push(LogEntry::Statement(text));
+            let length = self.transaction.log.len();
+            if !local {
+                self.transaction.settings.push((length, change));
+            }
+        } else {
+            self.keep_settings(vec![(0, change)]);
+            self.adopt_settings().await?;
+        }
+        if name == "search_path" {
+            self.search_path_changed().await?;
+        }
+        Ok(())
+    }
+
+    /// Runs on one shard with the reply for the client, then quietly on all others that have joined.
+    pub(super) async fn run_on_all_joined(
+        &mut self,
+        text: &str,
+        invocation: &Invocation<'_>,
+    ) -> Result<(), Fault> {
+        let shard = self.any_shard();
+        let first = self.joined(shard).await?;
+        self.forward_text(first, text, invocation).await?;
+        for index in 0..self.transaction.branches.len() {
+            if index != first {
+                let server = &mut self.transaction.branches[index].server;
+                server.query(text, &self.worker.parameters).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs on any shard, with the reply for the client.
+    pub(super) async fn run_anywhere(
+        &mut self,
+        text: &str,
+        invocation: &Invocation<'_>,
+    ) -> Result<(), Fault> {
+        let shard = self.any_shard();
+        let index = self.joined(shard).await?;
+        self.forward_text(index, text, invocation).await?;
+        Ok(())
+    }
+
+    /// The search path may be another: ask a connection that has run the change.
+    pub(super) async fn search_path_changed(&mut self) -> Result<(), Fault> {
+        if self.transaction.state != State::Idle {
+            self.transaction.search_path_touched = true;
+        }
+        let shard = self.any_shard();
+        let index = self.joined(shard).await?;
+        let server = &mut self.transaction.branches[index].server;
+        if !self.slots.is_empty() {
+            return Ok(());
+        }
+        self.transaction.branches[index].server.outbuf.clear();
+        let server_rows = self.transaction.branches[index]
+            .server
+            .query(SHOW_SEARCH_PATH, &self.worker.parameters)
+            .await?;
+        if let Some(path) = first_value(&server_rows) {
+            self.use_search_path(&path);
+        }
+        Ok(())
+    }
+
+    /// Plans from now on with this `search_path` setting.
+    pub(super) fn use_search_path(&mut self, setting: &str) {
+        let capacity = self.worker.config.limits.plan_cache;
+        let path = expand_search_path(setting, &self.account.user);
+        if let Some(private) = &self.transaction.private {
+            let private = private.with_search_path(Rc::clone(&path), capacity);
+            self.transaction.private = Some(Rc::new(private));
+        }
+        self.space = self.worker.space(&self.database, &path);
+    }
+
+    /// The transaction is over and had changed the path: it may have gone back.
+    pub(super) async fn read_search_path_again(&mut self) {
+        let read = self.search_path_changed().await;
+        if let Err(fault) = read {
+            tracing::warn!(?fault, "cannot read search_path after a transaction");
+        }
+    }
+
+    /// Sends `text` in the client's own protocol and passes the reply on, without ReadyForQuery.
+    pub(super) async fn forward_text(
+        &mut self,
+        index: usize,
+        text: &str,
+        invocation: &Invocation<'_>,
+    ) -> Result<Stopped, Fault> {
+        use super::slots::Slot;
+        use wire::frontend::write;
+        let server = &mut self.transaction.branches[index].server;
+        match invocation {
+            Invocation::Simple { .. } => {
+                write::query(&mut server.outbuf, text.as_bytes());
+                self.slots.push_back(Slot::Query { hide_ready: true });
+            }
+            Invocation::Extended { identity, bind, .. } => {
+                server.prepared.unnamed = None;
+                let types = identity.types.iter().copied();
+                write::parse(&mut server.outbuf, b"", text.as_bytes(), types)?;
+                bind.rewrite(&mut server.outbuf, b"", b"", &[])?;
+                write::execute(&mut server.outbuf, b"", 0);
+                write::sync(&mut server.outbuf);
+                self.slots.push_back(Slot::Parse { number: 0, hidden: true });
+                self.slots.push_back(Slot::Bind { hidden: true });
+                self.slots.push_back(Slot::Execute { hidden: false });
+                self.slots.push_back(Slot::Sync { hidden: true });
+            }
+        }
+        self.failed = false;
+        let hold = std::mem::replace(&mut self.hold_output, true);
+        let stopped = self.relay(index).await;
+        self.hold_output = hold;
+        let stopped = stopped?;
+        if self.failed {
+            if self.transaction.branches[index].server.status == b'E' {
+                self.transaction.state = State::Failed;
+            }
+            return Err(Fault::AlreadyTold);
+        }
+        Ok(stopped)
+    }
+}
+
+pub(super) const SHOW_SEARCH_PATH: &str = "SHOW search_path";
+
+/// The first column of the first row.
+pub(super) fn first_value(rows: &[Vec<Option<String>>]) -> Option<String> {
+    rows.first()?.first()?.clone()
+}
+
+/// The schemas of a `search_path` setting, with `$user` in its place.
+pub(super) fn expand_search_path(setting: &str, user: &str) -> Rc<[String]> {
+    let names = split_identifiers(setting).into_iter();
+    names.map(|name| if name == "$user" { user.to_owned() } else { name }).collect()
+}

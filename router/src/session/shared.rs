@@ -1,0 +1,222 @@
+//! What the sessions of one worker share. All of it is the worker's own: `Rc` and cells, no lock.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
+use tokio::sync::Notify;
+use topology::ShardId;
+
+use crate::backend::connect::Account;
+use crate::backend::prepared::StatementIdentity;
+use crate::config::Config;
+use crate::control::{Control, Database, IdBlock};
+use crate::error::RouterError;
+use crate::metrics::WorkerMetrics;
+use crate::parse::shape::Shape;
+use crate::plan::SequenceName;
+use crate::pool::Pools;
+use crate::session::plans::PlanSpace;
+use crate::settings::{Interner, Parameters, Settings};
+use crate::worker::{Peer, SessionId};
+
+/// Numbers of prepared statements; server connections may pass between workers, so all workers
+/// count together.
+static NEXT_STATEMENT: AtomicU64 = AtomicU64::new(1);
+
+pub struct WorkerState {
+    pub index: usize,
+    /// No settings at all: as a fresh server connection.
+    plain: Rc<Settings>,
+    pub config: Arc<Config>,
+    pub control: Control,
+    pub pools: Pools,
+    pub metrics: Arc<WorkerMetrics>,
+    pub parameters: Rc<Interner<Parameters>>,
+    pub settings: Interner<Settings>,
+    pub sessions: RefCell<FxHashMap<SessionId, Rc<SessionShared>>>,
+    /// The lexer's buffers; borrowed only between two awaits.
+    pub shape: RefCell<Shape>,
+    accounts: RefCell<HashMap<(String, String), Rc<Account>>>,
+    spaces: RefCell<HashMap<(String, Rc<[String]>), Rc<PlanSpace>>>,
+    statements: RefCell<StatementTable>,
+    blocks: RefCell<HashMap<(String, SequenceName), (u64, IdBlock)>>,
+    /// What a new connection reports, by account number and settings: so that an idle client needs
+    /// no server connection.
+    pub greetings: RefCell<HashMap<(u32, Rc<Settings>), Greeting>>,
+    turn: Cell<usize>,
+}
+
+/// What a client is told after log-in.
+#[derive(Debug, Clone)]
+pub struct Greeting {
+    pub parameters: Rc<Parameters>,
+    /// As `SHOW search_path` gives it.
+    pub search_path: Rc<str>,
+    /// Catalog version it was read under.
+    pub version: u64,
+}
+
+type StatementTable = HashMap<(Box<str>, Box<[u32]>), Rc<StatementIdentity>>;
+
+impl WorkerState {
+    pub fn new(
+        index: usize,
+        config: Arc<Config>,
+        control: Control,
+        pools: Pools,
+        metrics: Arc<WorkerMetrics>,
+        parameters: Rc<Interner<Parameters>>,
+        plain: Rc<Settings>,
+    ) -> Self {
+        Self {
+            index,
+            config,
+            control,
+            pools,
+            metrics,
+            parameters,
+            plain,
+            settings: Interner::default(),
+            sessions: RefCell::default(),
+            shape: RefCell::default(),
+            accounts: RefCell::default(),
+            spaces: RefCell::default(),
+            statements: RefCell::default(),
+            blocks: RefCell::default(),
+            greetings: RefCell::default(),
+            turn: Cell::new(index),
+        }
+    }
+
+    /// The settings of a fresh server connection.
+    pub fn plain_settings(&self) -> Rc<Settings> {
+        Rc::clone(&self.plain)
+    }
+
+    /// The account of a user on a database; `credentials` of the last log-in are kept.
+    pub fn account(
+        &self,
+        user: &str,
+        database: &str,
+        credentials: crate::credentials::Credentials,
+    ) -> Rc<Account> {
+        let mut accounts = self.accounts.borrow_mut();
+        let number = u32::try_from(accounts.len()).unwrap_or(u32::MAX);
+        let account = accounts
+            .entry((user.to_owned(), database.to_owned()))
+            .or_insert_with(|| Rc::new(Account::new(number, user, database)));
+        account.credentials.replace(credentials);
+        Rc::clone(account)
+    }
+
+    /// The plan space of a database as it is now, for one search path.
+    pub fn space(&self, database: &Database, search_path: &Rc<[String]>) -> Rc<PlanSpace> {
+        let key = (database.name().to_owned(), Rc::clone(search_path));
+        let mut spaces = self.spaces.borrow_mut();
+        if let Some(space) = spaces.get(&key) {
+            if space.state.version == database.version() {
+                return Rc::clone(space);
+            }
+        }
+        let capacity = self.config.limits.plan_cache;
+        let space = Rc::new(PlanSpace::new(database.state(), Rc::clone(search_path), capacity));
+        spaces.insert(key, Rc::clone(&space));
+        space
+    }
+
+    /// One identity for equal texts and types.
+    pub fn statement(&self, text: &str, types: &[u32]) -> Rc<StatementIdentity> {
+        const SWEEP_ABOVE: usize = 10_000;
+        let mut table = self.statements.borrow_mut();
+        let key = (Box::<str>::from(text), Box::<[u32]>::from(types));
+        if let Some(known) = table.get(&key) {
+            return Rc::clone(known);
+        }
+        if table.len() > SWEEP_ABOVE {
+            table.retain(|_, identity| Rc::strong_count(identity) > 1);
+        }
+        let number = NEXT_STATEMENT.fetch_add(1, Ordering::Relaxed);
+        let identity = Rc::new(StatementIdentity {
+            number,
+            text: key.0.clone(),
+            types: key.1.clone(),
+            server_name: format!("o{number}").into_bytes().into(),
+        });
+        table.insert(key, Rc::clone(&identity));
+        identity
+    }
+
+    /// The next id of a sequence, from this worker's block; a new block is leased when it is empty.
+    pub async fn next_id(
+        &self,
+        database: &Arc<Database>,
+        sequence: &SequenceName,
+    ) -> Result<i64, RouterError> {
+        let key = (database.name().to_owned(), sequence.clone());
+        let version = database.version();
+        if let Some((made_under, block)) = self.blocks.borrow_mut().get_mut(&key) {
+            if *made_under == version {
+                if let Some(id) = block.take() {
+                    return Ok(id);
+                }
+            }
+        }
+        let count = self.config.limits.id_block;
+        let mut block = self.control.lease_ids(database, sequence, count).await?;
+        let id = block.take().ok_or_else(|| {
+            RouterError::new("55000", format!("no id was leased for sequence {}", sequence.name))
+        })?;
+        self.blocks.borrow_mut().insert(key, (version, block));
+        Ok(id)
+    }
+
+    /// Shards in turn, for statements that any shard can run.
+    pub fn any_shard(&self, shards: &[ShardId]) -> ShardId {
+        let turn = self.turn.get();
+        self.turn.set(turn.wrapping_add(1));
+        shards[turn % shards.len()]
+    }
+}
+
+/// A server connection that a cancel request must reach.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CancelTarget {
+    pub shard: ShardId,
+    pub process_id: u32,
+    pub secret: SmallVec<[u8; 4]>,
+}
+
+/// What the worker may see of a session: for SHOW CLIENTS and for cancel requests.
+pub struct SessionShared {
+    pub id: SessionId,
+    pub user: Rc<str>,
+    pub database: Rc<str>,
+    pub peer: Peer,
+    pub tls: bool,
+    pub application_name: RefCell<Rc<str>>,
+    pub connected_at: std::time::Instant,
+    /// The transaction's status byte, or 0 while a statement runs.
+    pub status: Cell<u8>,
+    /// Server connections with a statement of this session.
+    pub targets: RefCell<SmallVec<[CancelTarget; 1]>>,
+    /// Cancel requests on their way; connections are not given back meanwhile.
+    pub cancels_under_way: Cell<u32>,
+    pub cancel_done: Notify,
+    /// The worker asks the session to end (shutdown, or idle for too long).
+    pub stop: Notify,
+    pub stopping: Cell<bool>,
+}
+
+impl SessionShared {
+    /// Waits until no cancel request is on its way to a connection of this session.
+    pub async fn cancels_delivered(&self) {
+        while self.cancels_under_way.get() > 0 {
+            self.cancel_done.notified().await;
+        }
+    }
+}

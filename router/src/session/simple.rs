@@ -1,0 +1,294 @@
+//! The simple query protocol.
+
+use std::rc::Rc;
+
+use topology::ShardId;
+use wire::frontend::write;
+
+use super::fault::Fault;
+use super::planning::OneShard;
+use super::relay::Stopped;
+use super::slots::Slot;
+use super::state::Session;
+use super::transaction::State;
+use crate::error::RouterError;
+use crate::parse::{self, Statement};
+use crate::plan::{Effect, Plan};
+use crate::route::Arguments;
+
+impl Session {
+    /// One Query message. The usual statement of a known shape, with one key, is sent on at once.
+    pub(super) async fn simple_query(&mut self, message: &[u8]) -> Result<(), Fault> {
+        self.refresh_space();
+        if let Some((shard, effect)) = self.known_shape(message) {
+            let started = self.started();
+            let outcome = self.forward_query(shard, message, effect).await;
+            self.finished(started, crate::metrics::PlanKind::SingleShard);
+            return match outcome {
+                Ok(()) => Ok(()),
+                Err(fault) => Box::pin(self.answer_fault_and_ready(fault)).await,
+            };
+        }
+        Box::pin(self.other_query(message)).await
+    }
+
+    /// Finds the plan by the text's shape, and the shard by its key.
+    fn known_shape(&self, message: &[u8]) -> Option<(ShardId, Effect)> {
+        if self.transaction.state == State::Failed || !self.temporaries.is_empty() {
+            return None;
+        }
+        let text = query_text(message)?;
+        if !self.encoding_is_safe(text) {
+            return None;
+        }
+        let mut shape = self.worker.shape.borrow_mut();
+        shape.read(text).ok()?;
+        let plan = self.current_space().by_shape(&shape.key)?;
+        let arguments = Arguments::Shape { text, literals: &shape.literals };
+        match self.one_shard(&plan, arguments) {
+            OneShard::Shard(shard) if !plan.effect.pins => {
+                self.worker.metrics.plan_cache_hits.increment();
+                Some((shard, plan.effect))
+            }
+            _ => None,
+        }
+    }
+
+    /// Sends the Query as it is to one shard and passes the reply on.
+    async fn forward_query(
+        &mut self,
+        shard: ShardId,
+        message: &[u8],
+        effect: Effect,
+    ) -> Result<(), Fault> {
+        let index = self.joined(shard).await?;
+        self.slots.push_back(Slot::Query { hide_ready: false });
+        let branch = &mut self.transaction.branches[index];
+        branch.wrote |= effect.writes;
+        branch.unpreparable |= effect.unpreparable;
+        branch.server.outbuf.extend_from_slice(message);
+        match self.relay(index).await? {
+            Stopped::CopyIn => self.begin_copy(index),
+            Stopped::Done => self.after_ready(index).await,
+        }
+        Ok(())
+    }
+
+    /// The shard's ReadyForQuery has gone to the client: follow what it says.
+    pub(super) async fn after_ready(&mut self, index: usize) {
+        match self.transaction.branches[index].server.status {
+            b'I' => {
+                if self.transaction.state == State::Idle {
+                    self.release().await;
+                } else {
+                    Box::pin(self.transaction_ended_by_shard()).await;
+                }
+            }
+            b'E' => self.transaction.state = State::Failed,
+            _ => {}
+        }
+    }
+
+    /// Everything but a single known statement.
+    async fn other_query(&mut self, message: &[u8]) -> Result<(), Fault> {
+        let outcome = self.query_string(message).await;
+        match outcome {
+            Ok(()) if self.copy.is_some() => Ok(()),
+            Ok(()) => self.answer_ready().await,
+            Err(fault) => self.answer_fault_and_ready(fault).await,
+        }
+    }
+
+    /// Runs the statements of a Query; all but the ReadyForQuery.
+    async fn query_string(&mut self, message: &[u8]) -> Result<(), Fault> {
+        let text = query_text(message).ok_or_else(|| self.unreadable_text(message))?;
+        if !self.encoding_is_safe(text) {
+            return Err(client_encoding().into());
+        }
+        let mut statements = parse::parse(text)?;
+        match statements.len() {
+            0 => {
+                wire::backend::write::empty_query_response(&mut self.out);
+                Ok(())
+            }
+            1 => {
+                let statement = statements.remove(0);
+                let plan = self.plan_simple(text, &statement);
+                self.simple_statement(&statement, &plan, false).await
+            }
+            _ => self.several_statements(message, &statements).await,
+        }
+    }
+
+    /// Plans a single statement and keeps the plan by shape where that is sound.
+    fn plan_simple(&self, text: &str, statement: &Statement) -> Rc<Plan> {
+        if self.temporaries.is_empty() {
+            if let Some(plan) = self.current_space().by_text(&statement.text) {
+                return plan;
+            }
+        }
+        let plan = self.plan_statement(statement);
+        if self.temporaries.is_empty() {
+            self.current_space().keep_text(&statement.text, &plan);
+            let mut shape = self.worker.shape.borrow_mut();
+            if plan.by_shape && shape.read(text).is_ok() {
+                self.current_space().keep_shape(&shape.key, &plan);
+            }
+        }
+        plan
+    }
+
+    /// One statement of a simple query; its reply without ReadyForQuery.
+    pub(super) async fn simple_statement(
+        &mut self,
+        statement: &Statement,
+        plan: &Rc<Plan>,
+        in_string: bool,
+    ) -> Result<(), Fault> {
+        self.check_not_failed(plan)?;
+        self.answer_notices(plan);
+        let started = self.started();
+        let outcome = match self.one_shard(plan, Arguments::Whole) {
+            OneShard::Shard(shard) => {
+                let index = self.joined(shard).await?;
+                self.note_effect(index, plan.effect);
+                write::query(
+                    &mut self.transaction.branches[index].server.outbuf,
+                    statement.text.as_bytes(),
+                );
+                self.relay_query(index).await
+            }
+            OneShard::No => {
+                let invocation = super::execute::Invocation::Simple { text: &statement.text };
+                self.execute(plan, &invocation, in_string).await
+            }
+        };
+        self.finished(started, super::answer::kind(plan));
+        outcome
+    }
+
+    /// Passes on the reply to a Query whose ReadyForQuery the router sends itself.
+    async fn relay_query(&mut self, index: usize) -> Result<(), Fault> {
+        self.slots.push_back(Slot::Query { hide_ready: true });
+        self.failed = false;
+        if self.relay(index).await? == Stopped::CopyIn {
+            self.flush().await?;
+            self.begin_copy(index);
+            return Ok(());
+        }
+        self.after_ready(index).await;
+        if self.failed { Err(Fault::AlreadyTold) } else { Ok(()) }
+    }
+
+    /// `a; b; c`: one implicit transaction around all that is not inside an explicit one.
+    async fn several_statements(
+        &mut self,
+        message: &[u8],
+        statements: &[Statement],
+    ) -> Result<(), Fault> {
+        if let Some((shard, effect)) = self.all_on_one_shard(statements) {
+            let index = self.joined(shard).await?;
+            self.note_effect(index, effect);
+            self.transaction.branches[index].server.outbuf.extend_from_slice(message);
+            return self.relay_query(index).await;
+        }
+        for statement in statements {
+            let plan = self.plan_statement(statement);
+            self.open_implicit(&plan);
+            if let Err(fault) = self.simple_statement(statement, &plan, true).await {
+                return Err(self.abort_implicit(fault).await);
+            }
+            if self.copy.is_some() {
+                return Err(RouterError::unsupported(
+                    "copy-in-string",
+                    "COPY FROM STDIN in a string of several statements is not supported",
+                )
+                .detail("The other statements of the string need several shards or the router itself.")
+                .hint("Send COPY as a statement of its own.")
+                .into());
+            }
+        }
+        self.commit_implicit().await
+    }
+
+    /// All statements are plain and go to one shard: then the string is sent as it is.
+    fn all_on_one_shard(&self, statements: &[Statement]) -> Option<(ShardId, Effect)> {
+        let mut shard = None;
+        let mut effect = Effect::default();
+        for statement in statements {
+            let plan = self.plan_statement(statement);
+            if !plan.notices.is_empty() || plan.effect.pins || self.check_not_failed(&plan).is_err() {
+                return None;
+            }
+            let OneShard::Shard(target) = self.one_shard(&plan, Arguments::Whole) else {
+                return None;
+            };
+            let is_free = matches!(plan.action, crate::plan::Action::AnyShard);
+            if !is_free && *shard.get_or_insert(target) != target {
+                return None;
+            }
+            effect.writes |= plan.effect.writes;
+            effect.unpreparable |= plan.effect.unpreparable;
+        }
+        Some((shard.unwrap_or_else(|| self.any_shard()), effect))
+    }
+
+    /// Around statements of a string there is a transaction, unless they end or begin one themselves.
+    fn open_implicit(&mut self, plan: &Plan) {
+        if !matches!(plan.action, crate::plan::Action::Session(_)) {
+            self.open_around();
+        }
+    }
+
+    /// The string ends: what it has opened is committed.
+    pub(super) async fn commit_implicit(&mut self) -> Result<(), Fault> {
+        if self.transaction.implicit && self.transaction.state == State::Open {
+            return self.commit().await;
+        }
+        Ok(())
+    }
+
+    /// A statement of the string has failed: what it has opened is rolled back.
+    async fn abort_implicit(&mut self, fault: Fault) -> Fault {
+        if self.transaction.implicit {
+            self.drop_broken_branches();
+            self.roll_back().await;
+        }
+        fault
+    }
+
+    /// The text of a Query in another encoding than UTF-8 cannot be read exactly.
+    fn unreadable_text(&self, message: &[u8]) -> Fault {
+        if message.last() != Some(&0) {
+            return wire::frontend::Query::parse(&message[5..]).err().map_or_else(
+                || client_encoding().into(),
+                Fault::from,
+            );
+        }
+        client_encoding().into()
+    }
+
+    /// Statements are read as UTF-8; in another encoding only ASCII reads the same.
+    pub(super) fn encoding_is_safe(&self, text: &str) -> bool {
+        self.utf8 || text.is_ascii()
+    }
+
+    pub(super) fn client_encoding_is_utf8(&self) -> bool {
+        self.told.values.get("client_encoding").is_none_or(|name| name == "UTF8")
+    }
+}
+
+/// The text of a Query message, where it is UTF-8.
+fn query_text(message: &[u8]) -> Option<&str> {
+    let text = message.get(5..)?.strip_suffix(b"\0")?;
+    std::str::from_utf8(text).ok().filter(|text| !text.as_bytes().contains(&0))
+}
+
+pub(super) fn client_encoding() -> RouterError {
+    RouterError::unsupported(
+        "client-encoding",
+        "a statement with characters outside ASCII needs client_encoding UTF8",
+    )
+    .detail("The router reads statements as UTF-8 to find their keys and names.")
+    .hint("SET client_encoding TO 'UTF8', or pass the value as a parameter.")
+}

@@ -1,0 +1,181 @@
+//! The session itself: what it owns, and its life from log-in to goodbye.
+
+use std::collections::HashSet;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::{Buf, BytesMut};
+use rustc_hash::FxHashMap;
+
+use super::copy::CopyIn;
+use super::extended::Extended;
+use super::fault::Fault;
+use super::plans::PlanSpace;
+use super::shared::{SessionShared, WorkerState};
+use super::slots::Slots;
+use super::transaction::Transaction;
+use crate::backend::Server;
+use crate::backend::connect::Account;
+use crate::control::Database;
+use crate::plan::SequenceName;
+use crate::settings::{Parameters, Settings};
+use crate::stream::Stream;
+
+/// Bytes of one read from a client.
+const READ_BYTES: usize = 8 * 1024;
+
+pub struct Session {
+    pub(super) worker: Rc<WorkerState>,
+    pub(super) shared: Rc<SessionShared>,
+    pub(super) client: Stream,
+    /// For the client, not yet written.
+    pub(super) out: BytesMut,
+    pub(super) account: Rc<Account>,
+    pub(super) database: Arc<Database>,
+    pub(super) space: Rc<PlanSpace>,
+    /// From the startup packet; RESET goes back to them.
+    pub(super) base: Rc<Settings>,
+    /// Of the session, without what the open transaction has set.
+    pub(super) settings: Rc<Settings>,
+    /// What the client was told by ParameterStatus.
+    pub(super) told: Rc<Parameters>,
+    pub(super) transaction: Transaction,
+    /// Server connections kept between transactions: pinned, or pool mode session.
+    pub(super) held: Vec<Box<Server>>,
+    /// The home shard's connection stays with this client (LISTEN, temporary tables, ...).
+    pub(super) pinned: bool,
+    pub(super) temporaries: HashSet<String>,
+    pub(super) cursors: FxHashMap<String, topology::ShardId>,
+    pub(super) extended: Extended,
+    pub(super) copy: Option<CopyIn>,
+    /// Replies the client still has to get from the branch in use.
+    pub(super) slots: Slots,
+    /// Bytes at the start of the branch's read buffer that may go to the client.
+    pub(super) released: usize,
+    /// Bytes of a long message that are still to be passed on.
+    pub(super) passing: usize,
+    pub(super) rewrites_rows: bool,
+    /// Keep replies in `out` until told otherwise.
+    pub(super) hold_output: bool,
+    /// A statement has failed and the client was told.
+    pub(super) failed: bool,
+    /// `client_encoding` is UTF8.
+    pub(super) utf8: bool,
+    /// Rows of the statement just run that the client has not asked for yet.
+    pub(super) remainder: Option<super::execute::Remainder>,
+    pub(super) metrics: Arc<crate::metrics::DatabaseMetrics>,
+    /// Ends with the session: after it no cancel request finds it.
+    pub(super) cancel: Option<crate::cancel::CancelHandle>,
+    /// Its place among `max_clients`.
+    pub(super) seat: Option<crate::seats::Seat>,
+    pub(super) last_ids: FxHashMap<SequenceName, i64>,
+    pub(super) last_id: Option<i64>,
+}
+
+impl Session {
+    /// Serves the client until it leaves. Everything leased is given back or closed. `inbuf`: what
+    /// the client has sent ahead.
+    pub async fn run(mut self, mut inbuf: BytesMut) {
+        let fault = loop {
+            if let Err(fault) = self.messages(&mut inbuf).await {
+                break fault;
+            }
+            if inbuf.is_empty() {
+                inbuf = BytesMut::new();
+            }
+            if let Err(fault) = self.wait_for_client(&mut inbuf).await {
+                break fault;
+            }
+        };
+        self.end(fault).await;
+    }
+
+    /// Reads from the client; while nothing comes no buffer is held.
+    async fn wait_for_client(&mut self, inbuf: &mut BytesMut) -> Result<(), Fault> {
+        let stop = Rc::clone(&self.shared);
+        self.shared.status.set(self.transaction.state.byte());
+        if inbuf.is_empty() {
+            if let Stream::Tcp(tcp) = &self.client {
+                tokio::select! {
+                    biased;
+                    ready = tcp.readable() => ready?,
+                    () = stop.stop.notified() => self.asked_to_stop()?,
+                }
+            }
+        }
+        inbuf.reserve(READ_BYTES);
+        let count = tokio::select! {
+            biased;
+            count = self.client.receive(inbuf) => count?,
+            () = stop.stop.notified() => { self.asked_to_stop()?; return Ok(()); }
+        };
+        if count == 0 {
+            return Err(Fault::ClientGone(std::io::ErrorKind::UnexpectedEof.into()));
+        }
+        self.shared.status.set(0);
+        Ok(())
+    }
+
+    /// All whole messages that are there.
+    async fn messages(&mut self, inbuf: &mut BytesMut) -> Result<(), Fault> {
+        let limit = self.worker.config.listen.max_message_bytes;
+        let mut position = 0;
+        while let Some(header) = wire::header::peek(&inbuf[position..], limit)? {
+            let Some(message) = inbuf.get(position..position + header.length) else {
+                inbuf.advance(position);
+                inbuf.reserve(header.length.saturating_sub(inbuf.len()));
+                return Ok(());
+            };
+            self.message(header.tag, message).await?;
+            position += header.length;
+        }
+        inbuf.advance(position);
+        Ok(())
+    }
+
+    async fn message(&mut self, tag: u8, message: &[u8]) -> Result<(), Fault> {
+        use wire::frontend::tag as t;
+        match tag {
+            t::QUERY if self.copy.is_none() && !self.extended.skipping => {
+                self.simple_query(message).await
+            }
+            t::PARSE | t::BIND | t::DESCRIBE | t::EXECUTE | t::CLOSE | t::SYNC | t::FLUSH
+                if self.copy.is_none() =>
+            {
+                self.extended_message(tag, message).await
+            }
+            t::COPY_DATA | t::COPY_DONE | t::COPY_FAIL => {
+                Box::pin(self.copy_message(tag, message)).await
+            }
+            t::TERMINATE => Err(Fault::ClientGone(std::io::ErrorKind::UnexpectedEof.into())),
+            _ => Box::pin(self.unusual_message(tag, message)).await,
+        }
+    }
+
+    /// Writes what is in `out`.
+    pub(super) async fn flush(&mut self) -> Result<(), Fault> {
+        if !self.out.is_empty() {
+            super::relay::write_all(&mut self.client, &self.out).await?;
+            self.out.clear();
+            const KEPT_BYTES: usize = 16 * 1024;
+            if self.out.capacity() > KEPT_BYTES {
+                self.out = BytesMut::new();
+            }
+        }
+        Ok(())
+    }
+
+    /// The worker wants the session gone: now if it is between transactions.
+    fn asked_to_stop(&self) -> Result<(), Fault> {
+        let idle = self.transaction.state == super::transaction::State::Idle;
+        if idle && self.slots.is_empty() && self.copy.is_none() {
+            return Err(Fault::Fatal(
+                crate::error::RouterError::new(
+                    "57P01",
+                    "terminating connection due to administrator command",
+                ),
+            ));
+        }
+        Ok(())
+    }
+}

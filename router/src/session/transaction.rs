@@ -1,0 +1,196 @@
+//! A client's transaction: its state, the shards that have joined, and what shards that join later
+//! must be told first.
+
+use std::rc::Rc;
+
+use schema::Snapshot;
+use smallvec::SmallVec;
+use topology::ShardId;
+
+use crate::backend::Server;
+use crate::session::plans::PlanSpace;
+
+/// Where the transaction stands, as PostgreSQL's ReadyForQuery says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum State {
+    /// No transaction block; a branch may be there for one statement or one pipeline.
+    #[default]
+    Idle,
+    Open,
+    Failed,
+}
+
+impl State {
+    pub fn byte(self) -> u8 {
+        match self {
+            Self::Idle => b'I',
+            Self::Open => b'T',
+            Self::Failed => b'E',
+        }
+    }
+}
+
+/// One shard's part in the transaction.
+#[derive(Debug)]
+pub struct Branch {
+    pub server: Box<Server>,
+    /// `BEGIN` has been sent there.
+    pub begun: bool,
+    pub wrote: bool,
+    /// Extended messages were sent that no Sync has followed yet.
+    pub unsynced: bool,
+    /// It reported an error and skips all up to Sync.
+    pub errored: bool,
+    /// PREPARE TRANSACTION has succeeded, and neither end of it was sent yet.
+    pub prepared: bool,
+    /// PREPARE TRANSACTION is impossible there: it must be the lead.
+    pub unpreparable: bool,
+}
+
+impl Branch {
+    pub fn new(server: Box<Server>) -> Self {
+        Self {
+            server,
+            begun: false,
+            wrote: false,
+            unsynced: false,
+            errored: false,
+            prepared: false,
+            unpreparable: false,
+        }
+    }
+}
+
+/// What a shard that joins later must run first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogEntry {
+    Savepoint(String),
+    /// SET, SET LOCAL, SET CONSTRAINTS, SET TRANSACTION.
+    Statement(String),
+}
+
+/// A change of the session's settings, to be kept at COMMIT.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SettingChange {
+    Set { name: String, statement: String },
+    Reset(String),
+    ResetAll,
+}
+
+#[derive(Debug, Default)]
+pub struct Transaction {
+    pub state: State,
+    /// Opened by the router around a multi-statement string, a pipeline or one statement that needs
+    /// several shards: it ends at the next Sync or end of the string.
+    pub implicit: bool,
+    pub branches: SmallVec<[Branch; 1]>,
+    /// Text after BEGIN.
+    pub modes: String,
+    pub log: Vec<LogEntry>,
+    /// Changes of settings with the length of `log` when they were made.
+    pub settings: Vec<(usize, SettingChange)>,
+    /// Plans made with the uncommitted catalog of this transaction.
+    pub private: Option<Rc<PlanSpace>>,
+    /// DDL has run: the cluster must be told after COMMIT.
+    pub catalog_changed: bool,
+    /// SET search_path has run: ask again when the transaction ends.
+    pub search_path_touched: bool,
+    /// Sequences whose leased blocks are void once this is committed.
+    pub reset_sequences: Vec<crate::plan::SequenceName>,
+    /// Temporary relations as they were when the transaction began.
+    pub temporaries_before: Option<std::collections::HashSet<String>>,
+}
+
+impl Transaction {
+    pub fn find(&self, shard: ShardId) -> Option<usize> {
+        self.branches.iter().position(|branch| branch.server.shard == shard)
+    }
+
+    /// ROLLBACK TO: forgets what was logged after the savepoint, which stays. False: no such one.
+    pub fn cut_log(&mut self, savepoint: &str) -> bool {
+        let Some(at) = self.savepoint(savepoint) else { return false };
+        self.log.truncate(at + 1);
+        self.settings.retain(|(length, _)| *length <= at + 1);
+        true
+    }
+
+    /// RELEASE: the savepoint and those inside it go, settings made since stay.
+    pub fn release(&mut self, savepoint: &str) -> bool {
+        let Some(at) = self.savepoint(savepoint) else { return false };
+        let kept = self.log.split_off(at);
+        self.log.extend(kept.into_iter().filter(|entry| matches!(entry, LogEntry::Statement(_))));
+        for (length, _) in &mut self.settings {
+            *length = (*length).min(at);
+        }
+        true
+    }
+
+    fn savepoint(&self, name: &str) -> Option<usize> {
+        self.log.iter().rposition(|entry| matches!(entry, LogEntry::Savepoint(n) if n == name))
+    }
+
+    /// `BEGIN ...` and the log, as one simple query for a shard that joins.
+    pub fn replay(&self) -> String {
+        let mut sql = format!("BEGIN {}", self.modes);
+        for entry in &self.log {
+            sql.push(';');
+            match entry {
+                LogEntry::Savepoint(name) => {
+                    sql.push_str("SAVEPOINT ");
+                    sql.push_str(&crate::settings::quote_identifier(name));
+                }
+                LogEntry::Statement(text) => sql.push_str(text),
+            }
+        }
+        sql
+    }
+
+    /// `BEGIN` alone is enough for a shard that joins.
+    pub fn begins_plainly(&self) -> bool {
+        self.log.is_empty() && self.modes.is_empty()
+    }
+
+    /// The catalog this transaction plans with, where it is not the cluster's.
+    pub fn snapshot(&self) -> Option<&Snapshot> {
+        self.private.as_ref().map(|space| space.snapshot())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn logged() -> Transaction {
+        let mut transaction = Transaction { modes: "READ ONLY".into(), ..Transaction::default() };
+        transaction.log = vec![
+            LogEntry::Statement("SET LOCAL a TO 1".into()),
+            LogEntry::Savepoint("s".into()),
+            LogEntry::Statement("SET b TO 2".into()),
+            LogEntry::Savepoint("t".into()),
+        ];
+        transaction
+    }
+
+    #[test]
+    fn a_late_shard_replays_what_the_transaction_has_set() {
+        assert_eq!(
+            logged().replay(),
+            "BEGIN READ ONLY;SET LOCAL a TO 1;SAVEPOINT \"s\";SET b TO 2;SAVEPOINT \"t\""
+        );
+    }
+
+    #[test]
+    fn rollback_to_keeps_the_savepoint_and_drops_what_came_after() {
+        let mut transaction = logged();
+        assert!(transaction.cut_log("s"));
+        assert_eq!(transaction.replay(), "BEGIN READ ONLY;SET LOCAL a TO 1;SAVEPOINT \"s\"");
+        assert!(!transaction.cut_log("t"));
+    }
+
+    #[test]
+    fn release_keeps_the_settings() {
+        let mut transaction = logged();
+        assert!(transaction.release("s"));
+        assert_eq!(transaction.replay(), "BEGIN READ ONLY;SET LOCAL a TO 1;SET b TO 2");
+    }
+}
