@@ -192,7 +192,10 @@ impl Server {
                 if self.inbuf.len() >= header.length {
                     let bytes = self.inbuf.split_to(header.length).freeze();
                     self.note(header.tag, &bytes[5..], intern);
-                    return Ok(Message { tag: header.tag, bytes });
+                    return Ok(Message {
+                        tag: header.tag,
+                        bytes,
+                    });
                 }
                 let missing = header.length - self.inbuf.len();
                 self.inbuf.reserve(missing);
@@ -212,7 +215,9 @@ impl Server {
 
     fn note_parameter(&mut self, body: &[u8], intern: &Interner<Parameters>) {
         let mut parts = body.split(|byte| *byte == 0);
-        let (Some(name), Some(value)) = (parts.next(), parts.next()) else { return };
+        let (Some(name), Some(value)) = (parts.next(), parts.next()) else {
+            return;
+        };
         let mut parameters = Parameters::clone(&self.parameters);
         parameters.values.insert(
             String::from_utf8_lossy(name).into_owned(),
@@ -256,7 +261,10 @@ impl Server {
     fn text_row(&self, body: &[u8]) -> Result<Vec<Option<String>>, ServerError> {
         let row = wire::backend::DataRow::parse(body)
             .map_err(|error| ServerError::Protocol(self.shard, error))?;
-        Ok(row.iter().map(|value| value.map(|v| String::from_utf8_lossy(v).into_owned())).collect())
+        Ok(row
+            .iter()
+            .map(|value| value.map(|v| String::from_utf8_lossy(v).into_owned()))
+            .collect())
     }
 }
 

@@ -74,7 +74,10 @@ impl CancelHandle {
 
 impl Drop for CancelHandle {
     fn drop(&mut self) {
-        self.registry.sessions().by_process_id.remove(&self.key.process_id);
+        self.registry
+            .sessions()
+            .by_process_id
+            .remove(&self.key.process_id);
     }
 }
 
@@ -83,8 +86,14 @@ impl CancelRegistry {
     pub fn new(workers: Vec<WorkerHandle>) -> Arc<Self> {
         // Begins anywhere: keys of another router behind the same address should not exist here.
         let last = rand::random_range(0..i32::MAX as u32);
-        let sessions = Sessions { last, by_process_id: FxHashMap::default() };
-        Arc::new(Self { workers, sessions: Mutex::new(sessions) })
+        let sessions = Sessions {
+            last,
+            by_process_id: FxHashMap::default(),
+        };
+        Arc::new(Self {
+            workers,
+            sessions: Mutex::new(sessions),
+        })
     }
 
     /// A new session on worker number `worker`.
@@ -94,19 +103,32 @@ impl CancelRegistry {
         let secret = rand::random();
         let mut sessions = self.sessions();
         let process_id = sessions.free_process_id();
-        sessions.by_process_id.insert(process_id, Entry { secret, worker });
+        sessions
+            .by_process_id
+            .insert(process_id, Entry { secret, worker });
         drop(sessions);
         let key = BackendKey { process_id, secret };
-        CancelHandle { registry: Arc::clone(self), key }
+        CancelHandle {
+            registry: Arc::clone(self),
+            key,
+        }
     }
 
     /// Has the session of that key cancel what it runs, and waits until its shards were told. True
     /// when there is such a session; the client is told nothing either way.
     pub async fn cancel(&self, process_id: u32, secret: &[u8]) -> bool {
-        let Some(worker) = self.worker_of(process_id, secret) else { return false };
+        let Some(worker) = self.worker_of(process_id, secret) else {
+            return false;
+        };
         let (delivered, done) = oneshot::channel();
-        let message = WorkerMessage::Cancel { session: SessionId(process_id), delivered };
-        let sent = self.workers.get(worker).is_some_and(|worker| worker.send(message).is_ok());
+        let message = WorkerMessage::Cancel {
+            session: SessionId(process_id),
+            delivered,
+        };
+        let sent = self
+            .workers
+            .get(worker)
+            .is_some_and(|worker| worker.send(message).is_ok());
         // Dropped is done as well: the session has ended.
         let _ = done.await;
         sent
@@ -181,7 +203,10 @@ async fn until_closed(stream: &mut Stream) -> io::Result<()> {
 }
 
 fn is_close(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset)
+    matches!(
+        error.kind(),
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset
+    )
 }
 
 #[cfg(test)]
@@ -228,7 +253,10 @@ mod tests {
         let (registry, _inboxes) = registry(1);
         registry.sessions().last = i32::MAX as u32 - 2;
         let handles: Vec<_> = (0..4).map(|_| registry.register(0)).collect();
-        let ids: Vec<_> = handles.iter().map(|handle| handle.key().process_id).collect();
+        let ids: Vec<_> = handles
+            .iter()
+            .map(|handle| handle.key().process_id)
+            .collect();
         assert_eq!(ids, [i32::MAX as u32 - 1, i32::MAX as u32, 1, 2]);
         registry.sessions().last = i32::MAX as u32 - 1;
         assert_eq!(registry.register(0).key().process_id, 3);

@@ -93,9 +93,15 @@ fn router(path: &Path) -> anyhow::Result<()> {
 
 /// Prints every finding on a line of its own; fails when one of them is `wrong`.
 fn check(path: &Path) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let fine = runtime.block_on(crate::check::run(Some(path), &mut std::io::stdout().lock()))?;
-    Ok(if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if fine {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn load(path: Option<&Path>) -> anyhow::Result<Config> {

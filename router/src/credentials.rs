@@ -39,7 +39,9 @@ pub(crate) mod md5 {
 
     /// What is sent for a stored hash and the server's salt. None when `stored` is not one.
     pub(crate) fn answer(stored: &str, salt: [u8; 4]) -> Option<String> {
-        let digits = stored.strip_prefix("md5").filter(|digits| digits.len() == 32)?;
+        let digits = stored
+            .strip_prefix("md5")
+            .filter(|digits| digits.len() == 32)?;
         Some(of(&[digits.as_bytes(), &salt]))
     }
 
@@ -49,7 +51,9 @@ pub(crate) mod md5 {
             hash.update(part);
         }
         let digest = hash.finalize();
-        digest.iter().fold(String::from("md5"), |text, byte| text + &format!("{byte:02x}"))
+        digest.iter().fold(String::from("md5"), |text, byte| {
+            text + &format!("{byte:02x}")
+        })
     }
 
     #[cfg(test)]

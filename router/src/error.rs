@@ -32,7 +32,10 @@ impl RouterError {
 
     /// SQLSTATE 0A000 with a stable id: the statement is refused before anything is sent.
     pub fn unsupported(id: &'static str, message: impl Into<String>) -> Self {
-        Self { id, ..Self::new("0A000", message) }
+        Self {
+            id,
+            ..Self::new("0A000", message)
+        }
     }
 
     #[must_use]

@@ -31,15 +31,25 @@ pub fn parse(text: &str) -> Result<Vec<Statement>, RouterError> {
     match raw.len() {
         0 => Ok(Vec::new()),
         1 => {
-            let node = raw.pop().and_then(|raw| own_text(trimmed, &raw).map(|own| (own, raw)));
-            Ok(node.and_then(|((_, end), raw)| statement(&trimmed[..end], raw, before)).into_iter().collect())
+            let node = raw
+                .pop()
+                .and_then(|raw| own_text(trimmed, &raw).map(|own| (own, raw)));
+            Ok(node
+                .and_then(|((_, end), raw)| statement(&trimmed[..end], raw, before))
+                .into_iter()
+                .collect())
         }
         _ => several(text, before, trimmed, &raw),
     }
 }
 
 /// Parses each statement again by itself, so that its locations count its own bytes.
-fn several(text: &str, before: usize, trimmed: &str, raw: &[RawStmt]) -> Result<Vec<Statement>, RouterError> {
+fn several(
+    text: &str,
+    before: usize,
+    trimmed: &str,
+    raw: &[RawStmt],
+) -> Result<Vec<Statement>, RouterError> {
     let mut statements = Vec::with_capacity(raw.len());
     for (start, end) in raw.iter().filter_map(|raw| own_text(trimmed, raw)) {
         let own = &trimmed[start..end];
@@ -54,7 +64,11 @@ fn several(text: &str, before: usize, trimmed: &str, raw: &[RawStmt]) -> Result<
 fn statement(own: &str, raw: RawStmt, before: usize) -> Option<Statement> {
     let node = raw.stmt?.node?;
     let characters_before = u32::try_from(before).unwrap_or(u32::MAX);
-    Some(Statement { text: own.to_owned(), node, characters_before })
+    Some(Statement {
+        text: own.to_owned(),
+        node,
+        characters_before,
+    })
 }
 
 /// Where `raw`'s text starts and ends in `text`, white space around it left out.
@@ -76,7 +90,9 @@ fn grammar(text: &str, whole: &str) -> Result<Vec<RawStmt>, RouterError> {
         depth::Stack::Ours => pg_query::parse(text, 0),
         depth::Stack::Large => depth::on_a_large_stack(|| pg_query::parse(text, 0))?,
     };
-    parsed.map(|parsed| parsed.protobuf.stmts).map_err(|error| failure::explain(whole, error))
+    parsed
+        .map(|parsed| parsed.protobuf.stmts)
+        .map_err(|error| failure::explain(whole, error))
 }
 
 /// White space as PostgreSQL 15's scanner defines it.

@@ -166,9 +166,17 @@ pub enum Split {
     Insert(SplitInsert),
     /// `key IN (...)` / `key = ANY(...)`: the statement goes, unchanged, to the shards that hold any
     /// of the keys (each shard has only its own rows), results merged.
-    Keys { keys: Vec<KeyExpr>, key_type: KeyType, scatter: Scatter },
+    Keys {
+        keys: Vec<KeyExpr>,
+        key_type: KeyType,
+        scatter: Scatter,
+    },
     /// `key = ANY($n)`: keys from an array parameter or literal.
-    KeyArray { array: KeyExpr, key_type: KeyType, scatter: Scatter },
+    KeyArray {
+        array: KeyExpr,
+        key_type: KeyType,
+        scatter: Scatter,
+    },
 }
 
 #[derive(Debug)]
@@ -263,7 +271,10 @@ pub enum DatabaseChange {
     Create(String),
     Drop(String),
     /// Connections to it must be closed first.
-    Rename { from: String, to: String },
+    Rename {
+        from: String,
+        to: String,
+    },
 }
 
 #[derive(Debug)]
@@ -323,9 +334,16 @@ pub enum CopyFormat {
 #[derive(Debug)]
 pub enum SessionCommand {
     /// `BEGIN` / `START TRANSACTION`; `modes` is the text after it, e.g. `ISOLATION LEVEL SERIALIZABLE`.
-    Begin { modes: String, start_transaction: bool },
-    Commit { chain: bool },
-    Rollback { chain: bool },
+    Begin {
+        modes: String,
+        start_transaction: bool,
+    },
+    Commit {
+        chain: bool,
+    },
+    Rollback {
+        chain: bool,
+    },
     Savepoint(String),
     ReleaseSavepoint(String),
     RollbackToSavepoint(String),
@@ -333,37 +351,72 @@ pub enum SessionCommand {
     /// `SET [SESSION|LOCAL] name = ...`, also `SET TIME ZONE`, `SET NAMES`, `SET ROLE`,
     /// `SET SESSION AUTHORIZATION`, and top-level `SELECT set_config(...)` (then `returns_rows`).
     /// `name` is in lower case; `text` is the whole statement.
-    Set { name: String, local: bool, text: String },
+    Set {
+        name: String,
+        local: bool,
+        text: String,
+    },
     /// `SELECT set_config('name', $n, local)`: as `Set`, with the parameter's value bound to it.
     /// `column` is the name of the output column.
-    SetFromParameter { name: String, local: bool, parameter: u16, column: String },
+    SetFromParameter {
+        name: String,
+        local: bool,
+        parameter: u16,
+        column: String,
+    },
     /// `RESET name`.
-    Reset { name: String },
+    Reset {
+        name: String,
+    },
     ResetAll,
     /// `SET TRANSACTION ...` (this transaction only) / `SET SESSION CHARACTERISTICS AS TRANSACTION`.
-    SetTransaction { text: String, session: bool },
+    SetTransaction {
+        text: String,
+        session: bool,
+    },
     /// `SET CONSTRAINTS`: on every shard of the transaction, and replayed on those that join later.
-    SetConstraints { text: String },
+    SetConstraints {
+        text: String,
+    },
     DiscardAll,
     /// DISCARD PLANS | SEQUENCES | TEMP
     Discard(DiscardTarget),
-    Prepare { name: String, argument_types: Vec<String>, text: String },
+    Prepare {
+        name: String,
+        argument_types: Vec<String>,
+        text: String,
+    },
     /// `arguments`: the text between the parentheses of each argument.
-    Execute { name: String, arguments: Vec<String> },
+    Execute {
+        name: String,
+        arguments: Vec<String>,
+    },
     /// `None`: ALL.
     Deallocate(Option<String>),
     /// DECLARE: `plan` is the plan of the query, `text` the whole statement.
-    DeclareCursor { name: String, hold: bool, plan: Box<Plan>, text: String },
+    DeclareCursor {
+        name: String,
+        hold: bool,
+        plan: Box<Plan>,
+        text: String,
+    },
     /// FETCH or MOVE, sent to where the cursor is.
-    Fetch { cursor: String, text: String },
+    Fetch {
+        cursor: String,
+        text: String,
+    },
     /// `None`: ALL.
     CloseCursor(Option<String>),
     Listen(String),
     Unlisten(Option<String>),
     /// LOCK TABLE: on all shards of those tables inside the transaction, in shard order.
-    LockTable { text: String },
+    LockTable {
+        text: String,
+    },
     /// SHOW name: any joined shard, else any; but values set in this session are applied first.
-    Show { name: String },
+    Show {
+        name: String,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -376,17 +429,44 @@ pub enum DiscardTarget {
 /// Functions of schema `oskol` that the router itself carries out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClusterCommand {
-    ShardTable { schema: Option<String>, table: String, key: String, accept_unenforced: bool },
-    ReferenceTable { schema: Option<String>, table: String },
-    LocalTable { schema: Option<String>, table: String },
+    ShardTable {
+        schema: Option<String>,
+        table: String,
+        key: String,
+        accept_unenforced: bool,
+    },
+    ReferenceTable {
+        schema: Option<String>,
+        table: String,
+    },
+    LocalTable {
+        schema: Option<String>,
+        table: String,
+    },
     /// `SELECT nextval('s')`, `currval`, `lastval`, `setval` of a sequence that the router leases,
     /// as the whole statement. `column` is the name of the output column.
-    NextValue { sequence: SequenceName, column: String },
-    CurrentValue { sequence: Option<SequenceName>, column: String },
-    SetValue { sequence: SequenceName, value: i64, is_called: bool, column: String },
+    NextValue {
+        sequence: SequenceName,
+        column: String,
+    },
+    CurrentValue {
+        sequence: Option<SequenceName>,
+        column: String,
+    },
+    SetValue {
+        sequence: SequenceName,
+        value: i64,
+        is_called: bool,
+        column: String,
+    },
     /// `SELECT setval(s, coalesce(max(c), 1), max(c) IS NOT NULL) FROM t` (Django's sequence reset): the
     /// value is the greatest `c` over all shards, called; or 1, not called, when `t` is empty.
-    SetValueFromMax { sequence: SequenceName, table: SequenceName, max_of: String, column: String },
+    SetValueFromMax {
+        sequence: SequenceName,
+        table: SequenceName,
+        max_of: String,
+        column: String,
+    },
 }
 
 #[derive(Debug)]
@@ -408,7 +488,9 @@ pub fn plan(statement: &Statement, context: &PlanContext<'_>) -> Plan {
 /// Plans `node`, which is `statement`'s own node or one inside it (what EXPLAIN explains).
 pub(crate) fn plan_node(statement: &Statement, node: &NodeEnum, context: &PlanContext<'_>) -> Plan {
     match node {
-        NodeEnum::SelectStmt(select) if select.into_clause.is_some() => ddl::plan(statement, node, context),
+        NodeEnum::SelectStmt(select) if select.into_clause.is_some() => {
+            ddl::plan(statement, node, context)
+        }
         NodeEnum::SelectStmt(select) => cluster_command::plan(statement, select, context)
             .unwrap_or_else(|| Plan::refused(unsupported::not_built())),
         NodeEnum::InsertStmt(insert) => insert::plan(statement, insert, context),
@@ -435,7 +517,13 @@ pub(crate) fn plan_node(statement: &Statement, node: &NodeEnum, context: &PlanCo
 impl Plan {
     /// A plan with no notice, not shared by shape.
     pub fn new(action: Action, effect: Effect, reason: impl Into<String>) -> Self {
-        Self { action, effect, notices: Vec::new(), by_shape: false, reason: reason.into() }
+        Self {
+            action,
+            effect,
+            notices: Vec::new(),
+            by_shape: false,
+            reason: reason.into(),
+        }
     }
 
     /// A plan that only tells the client why not.

@@ -62,7 +62,12 @@ pub struct PoolFigures {
 
 impl Pools {
     pub fn new(config: Arc<Config>, permits: Arc<Permits>, connector: Connector) -> Self {
-        Self { config, permits, connector, shards: RefCell::default() }
+        Self {
+            config,
+            permits,
+            connector,
+            shards: RefCell::default(),
+        }
     }
 
     /// An idle connection, without waiting: the hot path.
@@ -93,7 +98,10 @@ impl Pools {
         if let Some(server) = self.take_idle(shard, account) {
             return Ok(server);
         }
-        let permit = self.permits.acquire(shard, holding).or_else(|| self.evict_other(shard));
+        let permit = self
+            .permits
+            .acquire(shard, holding)
+            .or_else(|| self.evict_other(shard));
         if let Some(permit) = permit {
             return self.open(shard, account, permit).await;
         }
@@ -140,9 +148,10 @@ impl Pools {
         match tokio::time::timeout(longest, granted).await {
             Ok(Ok(grant)) => Ok(grant),
             Ok(Err(_)) => Err(checkout_failed(shard, "the pool was closed")),
-            Err(_) => {
-                Err(checkout_failed(shard, &format!("waited {longest:?} (pool.checkout_timeout)")))
-            }
+            Err(_) => Err(checkout_failed(
+                shard,
+                &format!("waited {longest:?} (pool.checkout_timeout)"),
+            )),
         }
     }
 
@@ -159,7 +168,10 @@ impl Pools {
             return Err(checkout_failed(shard, "the queue is full (pool.queue)"));
         }
         let (grant, granted) = oneshot::channel();
-        let waiter = Waiter { account: Rc::clone(account), grant };
+        let waiter = Waiter {
+            account: Rc::clone(account),
+            grant,
+        };
         if holding {
             pool.waiters.push_front(waiter);
         } else {
@@ -186,7 +198,10 @@ impl Pools {
                 // Somebody waits on another worker: free the permit for it.
                 close_quietly(server);
             } else {
-                pool.idle.entry(server.account.number).or_default().push(trimmed(server));
+                pool.idle
+                    .entry(server.account.number)
+                    .or_default()
+                    .push(trimmed(server));
             }
         }
     }
@@ -219,7 +234,9 @@ impl Pools {
         for (shard, pool) in shards.iter_mut() {
             pool.waiters.retain(|waiter| !waiter.grant.is_closed());
             while !pool.waiters.is_empty() {
-                let Some(permit) = self.permits.acquire(*shard, false) else { break };
+                let Some(permit) = self.permits.acquire(*shard, false) else {
+                    break;
+                };
                 self.pass_on(pool, permit);
             }
         }
@@ -244,8 +261,9 @@ impl Pools {
         let mut shards = self.shards.borrow_mut();
         for pool in shards.values_mut() {
             for servers in pool.idle.values_mut() {
-                let (out, kept): (Vec<_>, Vec<_>) =
-                    std::mem::take(servers).into_iter().partition(|server| goes(server));
+                let (out, kept): (Vec<_>, Vec<_>) = std::mem::take(servers)
+                    .into_iter()
+                    .partition(|server| goes(server));
                 *servers = kept;
                 for server in out {
                     close_quietly(server);
@@ -263,7 +281,10 @@ impl Pools {
             leased: pool.leased,
             waiting: pool.waiters.len(),
         };
-        let mut all: Vec<_> = shards.iter().map(|(shard, pool)| (*shard, figures(pool))).collect();
+        let mut all: Vec<_> = shards
+            .iter()
+            .map(|(shard, pool)| (*shard, figures(pool)))
+            .collect();
         all.sort_by_key(|(shard, _)| *shard);
         all
     }
@@ -318,7 +339,10 @@ pub fn close_quietly(mut server: Box<Server>) -> Option<Permit> {
 }
 
 fn checkout_failed(shard: ShardId, why: &str) -> RouterError {
-    RouterError::new("53300", format!("no server connection of shard {shard} is free"))
-        .detail(format!("{why}."))
-        .hint("Raise pool.size (and max_connections on the shards), or send less at once.")
+    RouterError::new(
+        "53300",
+        format!("no server connection of shard {shard} is free"),
+    )
+    .detail(format!("{why}."))
+    .hint("Raise pool.size (and max_connections on the shards), or send less at once.")
 }

@@ -19,9 +19,15 @@ pub enum Arguments<'a> {
     /// A simple statement planned from its own whole text: literals' values are in the plan.
     Whole,
     /// A simple statement planned by shape: literals are read from the text.
-    Shape { text: &'a str, literals: &'a [Literal] },
+    Shape {
+        text: &'a str,
+        literals: &'a [Literal],
+    },
     /// A Bind message.
-    Bound { bind: &'a wire::frontend::Bind<'a>, types: &'a [u32] },
+    Bound {
+        bind: &'a wire::frontend::Bind<'a>,
+        types: &'a [u32],
+    },
 }
 
 /// The encoding of texts in a statement and its parameters (`client_encoding`). The shards' own is
@@ -55,7 +61,11 @@ pub fn target(
     encoding: Encoding,
     map: &ShardMap,
 ) -> Target {
-    let evaluation = Evaluation { key_type, arguments, ids };
+    let evaluation = Evaluation {
+        key_type,
+        arguments,
+        ids,
+    };
     place(evaluation.value(key), key_type, encoding, map)
 }
 
@@ -69,13 +79,15 @@ pub fn array_targets(
     map: &ShardMap,
 ) -> Option<Vec<ShardId>> {
     let mut shards = Vec::new();
-    array::for_each(array, key_type, arguments, |value| match place(value, key_type, encoding, map) {
-        Target::Shard(shard) => {
-            shards.push(shard);
-            true
+    array::for_each(array, key_type, arguments, |value| {
+        match place(value, key_type, encoding, map) {
+            Target::Shard(shard) => {
+                shards.push(shard);
+                true
+            }
+            Target::Nowhere => true,
+            Target::Unknown => false,
         }
-        Target::Nowhere => true,
-        Target::Unknown => false,
     })?;
     shards.sort_unstable();
     shards.dedup();

@@ -16,13 +16,18 @@ pub struct Seat(Arc<Seats>);
 
 impl Seats {
     pub fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self { taken: AtomicUsize::new(0), limit })
+        Arc::new(Self {
+            taken: AtomicUsize::new(0),
+            limit,
+        })
     }
 
     /// None: all are taken.
     pub fn take(self: &Arc<Self>) -> Option<Seat> {
         let free = |taken: usize| (taken < self.limit).then_some(taken + 1);
-        let outcome = self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, free);
+        let outcome = self
+            .taken
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, free);
         outcome.ok().map(|_| Seat(Arc::clone(self)))
     }
 

@@ -31,8 +31,9 @@ pub(crate) struct Shared {
 /// Serves clients until `shutdown` is uttered; blocks. An error where it cannot begin.
 pub fn run(config: Arc<Config>, shutdown: Shutdown) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::default());
-    let (handles, inboxes): (Vec<_>, Vec<_>) =
-        (0..config.listen.workers.max(1)).map(|_| WorkerHandle::new()).unzip();
+    let (handles, inboxes): (Vec<_>, Vec<_>) = (0..config.listen.workers.max(1))
+        .map(|_| WorkerHandle::new())
+        .unzip();
     let control = Control::start(Arc::clone(&config), Arc::clone(&metrics), handles.clone())?;
     let cancels = CancelRegistry::new(handles.clone());
     let shared = Shared {
@@ -93,7 +94,9 @@ fn listen_until(
     handles: &[WorkerHandle],
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         let listeners = listen::bind(&config.listen)?;
         for address in listeners.addresses() {

@@ -22,7 +22,11 @@ impl Settings {
     /// SQL that turns a connection with `from` into one with `self`; `None` when nothing differs.
     pub fn change_from(&self, from: &Self) -> Option<String> {
         let mut sql = String::new();
-        for name in from.entries.keys().filter(|name| !self.entries.contains_key(*name)) {
+        for name in from
+            .entries
+            .keys()
+            .filter(|name| !self.entries.contains_key(*name))
+        {
             sql.push_str(&format!("RESET {};", quote_name(name)));
         }
         for (name, statement) in &self.entries {
@@ -37,12 +41,19 @@ impl Settings {
 
 /// The statement for a startup parameter: `set_config` reads lists as the startup packet does.
 pub fn startup_statement(name: &str, value: &str) -> String {
-    format!("SELECT pg_catalog.set_config({}, {}, false)", quote_literal(name), quote_literal(value))
+    format!(
+        "SELECT pg_catalog.set_config({}, {}, false)",
+        quote_literal(name),
+        quote_literal(value)
+    )
 }
 
 /// Quotes each part of a possibly qualified setting name.
 fn quote_name(name: &str) -> String {
-    name.split('.').map(quote_identifier).collect::<Vec<_>>().join(".")
+    name.split('.')
+        .map(quote_identifier)
+        .collect::<Vec<_>>()
+        .join(".")
 }
 
 pub fn quote_identifier(name: &str) -> String {
@@ -69,7 +80,11 @@ pub fn split_identifiers(list: &str) -> Vec<String> {
         if !name.is_empty() {
             names.push(name);
         }
-        rest = after.trim_start().strip_prefix(',').unwrap_or("").trim_start();
+        rest = after
+            .trim_start()
+            .strip_prefix(',')
+            .unwrap_or("")
+            .trim_start();
     }
     names
 }
@@ -121,7 +136,9 @@ pub struct Interner<T> {
 
 impl<T> Default for Interner<T> {
     fn default() -> Self {
-        Self { known: RefCell::new(HashMap::new()) }
+        Self {
+            known: RefCell::new(HashMap::new()),
+        }
     }
 }
 
@@ -148,7 +165,10 @@ mod tests {
 
     fn settings(pairs: &[(&str, &str)]) -> Settings {
         Settings {
-            entries: pairs.iter().map(|(n, s)| ((*n).to_owned(), (*s).to_owned())).collect(),
+            entries: pairs
+                .iter()
+                .map(|(n, s)| ((*n).to_owned(), (*s).to_owned()))
+                .collect(),
         }
     }
 

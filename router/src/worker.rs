@@ -72,7 +72,10 @@ impl Place {
     fn take(on_worker: &Arc<AtomicUsize>, in_process: &Arc<AtomicUsize>) -> Self {
         on_worker.fetch_add(1, Ordering::Relaxed);
         in_process.fetch_add(1, Ordering::Relaxed);
-        Self { on_worker: Arc::clone(on_worker), in_process: Arc::clone(in_process) }
+        Self {
+            on_worker: Arc::clone(on_worker),
+            in_process: Arc::clone(in_process),
+        }
     }
 }
 
@@ -182,7 +185,13 @@ pub type WorkerInbox = mpsc::UnboundedReceiver<WorkerMessage>;
 impl WorkerHandle {
     pub fn new() -> (Self, WorkerInbox) {
         let (inbox, messages) = mpsc::unbounded_channel();
-        (Self { inbox, connections: Arc::default() }, messages)
+        (
+            Self {
+                inbox,
+                connections: Arc::default(),
+            },
+            messages,
+        )
     }
 
     pub fn send(&self, message: WorkerMessage) -> Result<(), WorkerGone> {
@@ -197,7 +206,11 @@ impl WorkerHandle {
         in_process: &Arc<AtomicUsize>,
     ) -> Result<(), WorkerGone> {
         let place = Place::take(&self.connections, in_process);
-        self.send(WorkerMessage::NewClient(NewClient { socket, peer, place }))
+        self.send(WorkerMessage::NewClient(NewClient {
+            socket,
+            peer,
+            place,
+        }))
     }
 
     /// Connections on this worker, those in handshake included.

@@ -19,7 +19,11 @@ fn cases(text: &str) -> Vec<(Vec<&str>, String, Vec<&str>)> {
     let mut comments = Vec::new();
     for line in text.lines() {
         if let Some(statement) = line.strip_prefix("> ") {
-            cases.push((std::mem::take(&mut comments), statement.to_owned(), Vec::new()));
+            cases.push((
+                std::mem::take(&mut comments),
+                statement.to_owned(),
+                Vec::new(),
+            ));
         } else if line.starts_with('#') {
             comments.push(line);
         } else if let (false, Some(case)) = (line.is_empty(), cases.last_mut()) {
@@ -41,13 +45,18 @@ fn planned(text: &str) -> String {
         database: "app",
     };
     match parse::parse(text) {
-        Ok(statements) => statements.iter().map(|one| describe::plan(&plan(one, &context))).collect(),
+        Ok(statements) => statements
+            .iter()
+            .map(|one| describe::plan(&plan(one, &context)))
+            .collect(),
         Err(error) => format!("error {} {error}\n", error.sqlstate),
     }
 }
 
 fn check(name: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/write_plans").join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/write_plans")
+        .join(name);
     let text = std::fs::read_to_string(&path).expect("a case file");
     let mut actual = String::new();
     for (comments, statement, _) in cases(&text) {

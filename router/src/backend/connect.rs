@@ -31,7 +31,12 @@ pub struct Account {
 impl Account {
     pub fn new(number: u32, user: &str, database: &str) -> Self {
         let (user, database) = (user.to_owned(), database.to_owned());
-        Self { number, user, database, credentials: RefCell::default() }
+        Self {
+            number,
+            user,
+            database,
+            credentials: RefCell::default(),
+        }
     }
 }
 
@@ -66,7 +71,12 @@ impl Connector {
         plain: Rc<Settings>,
     ) -> Result<Self, DialError> {
         let dialer = Dialer::new(&config.cluster)?;
-        Ok(Self { config, dialer, intern, plain })
+        Ok(Self {
+            config,
+            dialer,
+            intern,
+            plain,
+        })
     }
 
     /// Dials and logs in as `account`.
@@ -78,7 +88,11 @@ impl Connector {
         let cluster = &self.config.cluster;
         let place = cluster.shards.iter().find(|known| known.id == shard);
         let place = place.ok_or_else(|| unknown_shard(shard))?;
-        let mut stream = self.dialer.dial(place).await.map_err(|e| unreachable_shard(shard, &e))?;
+        let mut stream = self
+            .dialer
+            .dial(place)
+            .await
+            .map_err(|e| unreachable_shard(shard, &e))?;
         let credentials = account.credentials.borrow().clone();
         let settings = self.server_settings();
         let settings: Vec<_> = settings.iter().map(|(n, v)| (*n, v.as_str())).collect();
@@ -94,11 +108,15 @@ impl Connector {
     /// that cannot be reached has nothing to cancel.
     pub async fn cancel(&self, shard: ShardId, process_id: u32, secret: &[u8]) {
         let cluster = &self.config.cluster;
-        let Some(place) = cluster.shards.iter().find(|known| known.id == shard) else { return };
+        let Some(place) = cluster.shards.iter().find(|known| known.id == shard) else {
+            return;
+        };
         let outcome = match self.dialer.dial(place).await {
             Ok(stream) => {
                 let limit = cluster.connect_timeout;
-                deliver(stream, process_id, secret, limit).await.map_err(|e| e.to_string())
+                deliver(stream, process_id, secret, limit)
+                    .await
+                    .map_err(|e| e.to_string())
             }
             Err(error) => Err(error.to_string()),
         };
@@ -112,10 +130,14 @@ impl Connector {
         let limits = &self.config.limits;
         let timeouts = [
             ("statement_timeout", limits.statement_timeout),
-            ("idle_in_transaction_session_timeout", limits.idle_in_transaction_timeout),
+            (
+                "idle_in_transaction_session_timeout",
+                limits.idle_in_transaction_timeout,
+            ),
         ];
         let set = timeouts.into_iter().filter(|(_, limit)| !limit.is_zero());
-        set.map(|(name, limit)| (name, limit.as_millis().to_string())).collect()
+        set.map(|(name, limit)| (name, limit.as_millis().to_string()))
+            .collect()
     }
 
     fn server(
@@ -138,8 +160,11 @@ impl Connector {
 }
 
 fn unknown_shard(shard: ShardId) -> RouterError {
-    RouterError::new("08001", format!("shard {shard} is not in the configuration"))
-        .hint("Add it under [[cluster.shards]] and restart the router.")
+    RouterError::new(
+        "08001",
+        format!("shard {shard} is not in the configuration"),
+    )
+    .hint("Add it under [[cluster.shards]] and restart the router.")
 }
 
 fn unreachable_shard(shard: ShardId, error: &DialError) -> RouterError {

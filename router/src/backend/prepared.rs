@@ -54,7 +54,11 @@ impl PreparedStatements {
     /// Records that `number` is being prepared; returns the one that must be closed to stay within
     /// the limit.
     pub fn insert(&mut self, number: u64) -> Option<u64> {
-        let evicted = if self.last_use_by_number.len() >= self.limit { self.oldest() } else { None };
+        let evicted = if self.last_use_by_number.len() >= self.limit {
+            self.oldest()
+        } else {
+            None
+        };
         if let Some(oldest) = evicted {
             self.last_use_by_number.remove(&oldest);
         }
@@ -64,7 +68,10 @@ impl PreparedStatements {
     }
 
     fn oldest(&self) -> Option<u64> {
-        self.last_use_by_number.iter().min_by_key(|(_, last_use)| **last_use).map(|(n, _)| *n)
+        self.last_use_by_number
+            .iter()
+            .min_by_key(|(_, last_use)| **last_use)
+            .map(|(n, _)| *n)
     }
 
     /// A Parse of `number` failed, or it was closed.

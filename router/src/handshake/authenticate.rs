@@ -66,7 +66,10 @@ async fn by_password(
         let message = format!("role \"{user}\" is not permitted to log in");
         return Err(refused("28000", message));
     }
-    let Exchange { mut last_message, credentials } = exchange;
+    let Exchange {
+        mut last_message,
+        credentials,
+    } = exchange;
     write::authentication_ok(&mut last_message);
     channel.send(&last_message).await?;
     Ok(credentials)
@@ -109,7 +112,10 @@ async fn by_md5(
         return Err(wrong_password(user));
     }
     let credentials = Credentials::Md5(Secret(stored));
-    Ok(Exchange { last_message: BytesMut::new(), credentials })
+    Ok(Exchange {
+        last_message: BytesMut::new(),
+        credentials,
+    })
 }
 
 async fn by_scram(
@@ -137,11 +143,16 @@ async fn by_scram(
     channel.send(&out).await?;
 
     let body = channel.answer("SASL response").await?;
-    let proved = pending.finish(SaslResponse::parse(&body).data).map_err(|e| failed(user, &e))?;
+    let proved = pending
+        .finish(SaslResponse::parse(&body).data)
+        .map_err(|e| failed(user, &e))?;
     out.clear();
     write::authentication_sasl_final(&mut out, proved.message.as_bytes());
     let keys: ScramKeys = proved.keys;
-    Ok(Exchange { last_message: out, credentials: Credentials::Scram(keys) })
+    Ok(Exchange {
+        last_message: out,
+        credentials: Credentials::Scram(keys),
+    })
 }
 
 fn offer(out: &mut BytesMut, plus: bool) {
@@ -165,7 +176,10 @@ fn binding<'a>(
         (name, Some(hash)) if name == SCRAM_SHA_256_PLUS.as_bytes() => Ok(Binding::Chosen(hash)),
         (name, Some(_)) if name == SCRAM_SHA_256.as_bytes() => Ok(Binding::Declined),
         (name, None) if name == SCRAM_SHA_256.as_bytes() => Ok(Binding::Impossible),
-        _ => Err(refused("08P01", "client selected an invalid SASL authentication mechanism")),
+        _ => Err(refused(
+            "08P01",
+            "client selected an invalid SASL authentication mechanism",
+        )),
     }
 }
 
@@ -181,7 +195,10 @@ fn failed(user: &str, error: &ScramError) -> HandshakeError {
 }
 
 fn wrong_password(user: &str) -> HandshakeError {
-    refused("28P01", format!("password authentication failed for user \"{user}\""))
+    refused(
+        "28P01",
+        format!("password authentication failed for user \"{user}\""),
+    )
 }
 
 fn malformed(error: wire::ProtocolError) -> HandshakeError {

@@ -29,12 +29,18 @@ impl From<startup::Startup<'_>> for FirstPacket {
         match packet {
             startup::Startup::Ssl => Self::Ssl,
             startup::Startup::Gss => Self::Gss,
-            startup::Startup::Cancel { process_id, secret } => {
-                Self::Cancel { process_id, secret: secret.to_vec() }
-            }
+            startup::Startup::Cancel { process_id, secret } => Self::Cancel {
+                process_id,
+                secret: secret.to_vec(),
+            },
             startup::Startup::Start { minor, parameters } => {
-                let pairs = parameters.iter().map(|(name, value)| (name.into(), value.into()));
-                Self::Start { minor, pairs: pairs.collect() }
+                let pairs = parameters
+                    .iter()
+                    .map(|(name, value)| (name.into(), value.into()));
+                Self::Start {
+                    minor,
+                    pairs: pairs.collect(),
+                }
             }
         }
     }
@@ -50,7 +56,11 @@ pub(super) struct Channel {
 
 impl Channel {
     pub(super) fn new(stream: Stream) -> Self {
-        Self { stream: Some(stream), received: BytesMut::new(), started: false }
+        Self {
+            stream: Some(stream),
+            received: BytesMut::new(),
+            started: false,
+        }
     }
 
     pub(super) fn set_started(&mut self) {
@@ -76,7 +86,9 @@ impl Channel {
 
     /// Nobody can listen: TLS, or a Unix socket.
     pub(super) fn is_private(&self) -> bool {
-        self.stream.as_ref().is_some_and(|stream| stream.is_tls() || stream.is_unix())
+        self.stream
+            .as_ref()
+            .is_some_and(|stream| stream.is_tls() || stream.is_unix())
     }
 
     /// Bytes have come in that nobody has looked at.

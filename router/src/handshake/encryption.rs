@@ -88,7 +88,10 @@ fn require_postgresql(channel: &mut Channel) -> Result<(), HandshakeError> {
         Stream::TlsServer(tls) if tls.get_ref().1.alpn_protocol() == Some(super::tls::ALPN) => {
             Ok(())
         }
-        _ => Err(refused("08P01", "direct TLS connection without ALPN protocol \"postgresql\"")),
+        _ => Err(refused(
+            "08P01",
+            "direct TLS connection without ALPN protocol \"postgresql\"",
+        )),
     }
 }
 

@@ -11,7 +11,11 @@ pub(super) fn parse(options: &str) -> Result<Vec<(String, String)>, RouterError>
         if let Some(long) = word.strip_prefix("--").filter(|long| !long.is_empty()) {
             settings.push(setting(long, &format!("--{long}"))?);
         } else if let Some(short) = word.strip_prefix("-c") {
-            let text = if short.is_empty() { words.next() } else { Some(short.to_owned()) };
+            let text = if short.is_empty() {
+                words.next()
+            } else {
+                Some(short.to_owned())
+            };
             let text = text.ok_or_else(|| invalid(&word))?;
             settings.push(setting(&text, &format!("-c {text}"))?);
         } else {
@@ -44,7 +48,10 @@ fn split(options: &str) -> Vec<String> {
 fn setting(text: &str, shown: &str) -> Result<(String, String), RouterError> {
     match text.split_once('=') {
         Some((name, value)) => Ok((name.replace('-', "_"), value.to_owned())),
-        None => Err(RouterError::new("42601", format!("{shown} requires a value"))),
+        None => Err(RouterError::new(
+            "42601",
+            format!("{shown} requires a value"),
+        )),
     }
 }
 

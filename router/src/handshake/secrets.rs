@@ -20,7 +20,9 @@ pub struct RoleSecret {
 impl std::fmt::Debug for RoleSecret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut shown = f.debug_struct("RoleSecret");
-        shown.field("can_login", &self.can_login).field("valid_until", &self.valid_until);
+        shown
+            .field("can_login", &self.can_login)
+            .field("valid_until", &self.valid_until);
         shown.finish_non_exhaustive()
     }
 }

@@ -74,9 +74,12 @@ fn refuse_replication(value: &str) -> Result<(), RouterError> {
             let hint = "Valid values are: \"false\", 0, \"true\", 1, \"database\".";
             Err(RouterError::new("22023", message).hint(hint))
         }
-        _ => Err(RouterError::unsupported("replication", "replication connections are not supported")
-            .detail("The startup packet asks for replication.")
-            .hint("Connect to a shard itself for replication or pg_basebackup.")),
+        _ => Err(RouterError::unsupported(
+            "replication",
+            "replication connections are not supported",
+        )
+        .detail("The startup packet asks for replication.")
+        .hint("Connect to a shard itself for replication or pg_basebackup.")),
     }
 }
 
@@ -98,23 +101,38 @@ mod tests {
     use super::*;
 
     fn parse(pairs: &[(&str, &str)]) -> Result<Startup, RouterError> {
-        let pairs: Vec<Pair> =
-            pairs.iter().map(|(n, v)| (n.as_bytes().into(), v.as_bytes().into())).collect();
+        let pairs: Vec<Pair> = pairs
+            .iter()
+            .map(|(n, v)| (n.as_bytes().into(), v.as_bytes().into()))
+            .collect();
         Startup::parse(0, &pairs)
     }
 
     #[test]
     fn the_database_is_named_like_the_user_by_default() {
         assert_eq!(parse(&[("user", "ada")]).unwrap().database, "ada");
-        assert_eq!(parse(&[("user", "ada"), ("database", "")]).unwrap().database, "ada");
-        assert_eq!(parse(&[("user", "ada"), ("database", "d")]).unwrap().database, "d");
+        assert_eq!(
+            parse(&[("user", "ada"), ("database", "")])
+                .unwrap()
+                .database,
+            "ada"
+        );
+        assert_eq!(
+            parse(&[("user", "ada"), ("database", "d")])
+                .unwrap()
+                .database,
+            "d"
+        );
     }
 
     #[test]
     fn a_user_is_needed() {
         let error = parse(&[("database", "d")]).unwrap_err();
         assert_eq!(error.sqlstate, "28000");
-        assert_eq!(error.message, "no PostgreSQL user name specified in startup packet");
+        assert_eq!(
+            error.message,
+            "no PostgreSQL user name specified in startup packet"
+        );
     }
 
     #[test]
@@ -127,7 +145,10 @@ mod tests {
         ])
         .unwrap();
         let expected = [("geqo", "off"), ("TimeZone", "UTC")];
-        assert_eq!(startup.parameters, expected.map(|(n, v)| (n.to_owned(), v.to_owned())));
+        assert_eq!(
+            startup.parameters,
+            expected.map(|(n, v)| (n.to_owned(), v.to_owned()))
+        );
         assert_eq!(startup.unknown_options, ["_pq_.future"]);
     }
 
@@ -140,7 +161,9 @@ mod tests {
     #[test]
     fn replication_is_refused_unless_it_is_off() {
         let outcome = |value: &str| {
-            parse(&[("user", "a"), ("replication", value)]).map_err(|error| error.sqlstate).err()
+            parse(&[("user", "a"), ("replication", value)])
+                .map_err(|error| error.sqlstate)
+                .err()
         };
         for value in ["false", "0", "off", "no", "F"] {
             assert_eq!(outcome(value), None, "{value}");

@@ -23,7 +23,10 @@ pub enum ServerTlsError {
     #[error("TLS needs tls.certificate and tls.key")]
     Missing,
     #[error("cannot read {}: {source}", path.display())]
-    Read { path: PathBuf, source: rustls::pki_types::pem::Error },
+    Read {
+        path: PathBuf,
+        source: rustls::pki_types::pem::Error,
+    },
     #[error("{} holds no certificate", .0.display())]
     Empty(PathBuf),
     #[error("the certificate and its key cannot be used: {0}")]
@@ -44,7 +47,11 @@ pub struct ServerTls {
 impl ServerTls {
     /// Plain connections only.
     pub fn disabled() -> Self {
-        Self { mode: ClientTlsMode::Disable, acceptor: None, end_point: None }
+        Self {
+            mode: ClientTlsMode::Disable,
+            acceptor: None,
+            end_point: None,
+        }
     }
 
     /// Reads certificate, key and client authority.
@@ -99,11 +106,18 @@ fn client_verifier(
     authority: Option<&Path>,
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ClientCertVerifier>, ServerTlsError> {
-    let Some(path) = authority else { return Ok(WebPkiClientVerifier::no_client_auth()) };
-    let unusable = |why: String| ServerTlsError::Authority { path: path.to_owned(), why };
+    let Some(path) = authority else {
+        return Ok(WebPkiClientVerifier::no_client_auth());
+    };
+    let unusable = |why: String| ServerTlsError::Authority {
+        path: path.to_owned(),
+        why,
+    };
     let mut roots = RootCertStore::empty();
     for certificate in read_certificates(path)? {
-        roots.add(certificate).map_err(|error| unusable(error.to_string()))?;
+        roots
+            .add(certificate)
+            .map_err(|error| unusable(error.to_string()))?;
     }
     WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
         .build()
@@ -111,9 +125,13 @@ fn client_verifier(
 }
 
 fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, ServerTlsError> {
-    let unreadable = |source| ServerTlsError::Read { path: path.to_owned(), source };
-    let certificates: Result<Vec<_>, _> =
-        CertificateDer::pem_file_iter(path).map_err(unreadable)?.collect();
+    let unreadable = |source| ServerTlsError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path)
+        .map_err(unreadable)?
+        .collect();
     match certificates.map_err(unreadable)? {
         none if none.is_empty() => Err(ServerTlsError::Empty(path.to_owned())),
         certificates => Ok(certificates),
@@ -121,6 +139,8 @@ fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Server
 }
 
 fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, ServerTlsError> {
-    PrivateKeyDer::from_pem_file(path)
-        .map_err(|source| ServerTlsError::Read { path: path.to_owned(), source })
+    PrivateKeyDer::from_pem_file(path).map_err(|source| ServerTlsError::Read {
+        path: path.to_owned(),
+        source,
+    })
 }

@@ -35,9 +35,13 @@ pub(super) fn check(text: &str) -> Result<Stack, RouterError> {
 
 /// Runs `work` to its end on a thread of its own that has [`LARGE_STACK`].
 pub(super) fn on_a_large_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, RouterError> {
-    let failed = || RouterError::new("53200", "out of memory").detail("No stack for a deeply nested statement.");
+    let failed = || {
+        RouterError::new("53200", "out of memory").detail("No stack for a deeply nested statement.")
+    };
     std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().stack_size(LARGE_STACK).spawn_scoped(scope, work);
+        let thread = std::thread::Builder::new()
+            .stack_size(LARGE_STACK)
+            .spawn_scoped(scope, work);
         thread.map_err(|_| failed())?.join().map_err(|_| failed())
     })
 }
@@ -88,27 +92,55 @@ enum Weight {
 
 fn weight(token: &[u8]) -> Weight {
     const DEEPENING: [&[u8]; 19] = [
-        b"not", b"union", b"intersect", b"except", b"join", b"is", b"isnull", b"notnull", b"collate", b"at", b"like",
-        b"ilike", b"similar", b"between", b"in", b"case", b"operator", b"array", b"explain",
+        b"not",
+        b"union",
+        b"intersect",
+        b"except",
+        b"join",
+        b"is",
+        b"isnull",
+        b"notnull",
+        b"collate",
+        b"at",
+        b"like",
+        b"ilike",
+        b"similar",
+        b"between",
+        b"in",
+        b"case",
+        b"operator",
+        b"array",
+        b"explain",
     ];
     match token[0] {
         b',' | b';' => Weight::Resets,
-        b'+' | b'-' | b'*' | b'/' | b'<' | b'>' | b'=' | b'~' | b'!' | b'@' | b'#' | b'%' | b'^' | b'&' | b'|' | b'`'
-        | b'?' | b':' => Weight::Deepens,
-        _ if token.eq_ignore_ascii_case(b"and") || token.eq_ignore_ascii_case(b"or") => Weight::Resets,
-        _ if DEEPENING.iter().any(|word| token.eq_ignore_ascii_case(word)) => Weight::Deepens,
+        b'+' | b'-' | b'*' | b'/' | b'<' | b'>' | b'=' | b'~' | b'!' | b'@' | b'#' | b'%'
+        | b'^' | b'&' | b'|' | b'`' | b'?' | b':' => Weight::Deepens,
+        _ if token.eq_ignore_ascii_case(b"and") || token.eq_ignore_ascii_case(b"or") => {
+            Weight::Resets
+        }
+        _ if DEEPENING
+            .iter()
+            .any(|word| token.eq_ignore_ascii_case(word)) =>
+        {
+            Weight::Deepens
+        }
         _ => Weight::Nothing,
     }
 }
 
 /// Words and plain quoted strings are one token; anything else is one byte.
 fn token_end(bytes: &[u8], at: usize) -> usize {
-    let word = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_' || *byte == b'$' || *byte >= 0x80;
+    let word =
+        |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_' || *byte == b'$' || *byte >= 0x80;
     match bytes[at] {
         quote @ (b'\'' | b'"') => {
             memchr::memchr(quote, &bytes[at + 1..]).map_or(bytes.len(), |length| at + length + 2)
         }
-        ref byte if word(byte) => bytes[at..].iter().position(|byte| !word(byte)).map_or(bytes.len(), |length| at + length),
+        ref byte if word(byte) => bytes[at..]
+            .iter()
+            .position(|byte| !word(byte))
+            .map_or(bytes.len(), |length| at + length),
         _ => at + 1,
     }
 }

@@ -12,7 +12,9 @@ pub(super) fn explain(text: &str, error: pg_query::Error) -> RouterError {
             refusal.position = position(text, &message).map(|byte| character(text, byte));
             refusal
         }
-        pg_query::Error::Conversion(_) => RouterError::new("22021", "invalid byte sequence for encoding \"UTF8\": 0x00"),
+        pg_query::Error::Conversion(_) => {
+            RouterError::new("22021", "invalid byte sequence for encoding \"UTF8\": 0x00")
+        }
         other => RouterError::new("XX000", format!("the statement cannot be read: {other}")),
     }
 }
@@ -41,10 +43,18 @@ fn position(text: &str, message: &str) -> Option<usize> {
         Ok(tokens) => {
             let starts: Vec<(usize, usize)> = tokens
                 .iter()
-                .filter_map(|token| Some((usize::try_from(token.start).ok()?, usize::try_from(token.end).ok()?)))
+                .filter_map(|token| {
+                    Some((
+                        usize::try_from(token.start).ok()?,
+                        usize::try_from(token.end).ok()?,
+                    ))
+                })
                 .collect();
             let first = starts.partition_point(|&(_, end)| !fails_alike(&text[..end], message));
-            starts.get(first).map(|&(start, _)| start).filter(|&start| text[start..].starts_with(near))
+            starts
+                .get(first)
+                .map(|&(start, _)| start)
+                .filter(|&start| text[start..].starts_with(near))
         }
         // The scanner itself failed; it names the text from the bad token to where it gave up.
         Err(_) => text.rfind(near),

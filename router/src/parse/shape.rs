@@ -100,8 +100,8 @@ const fn classes() -> [Class; 256] {
             b'/' => Class::Slash,
             b'.' => Class::Dot,
             b';' => Class::Semicolon,
-            b',' | b'(' | b')' | b'[' | b']' | b':' | b'+' | b'*' | b'%' | b'^' | b'<' | b'>' | b'='
-            | b'~' | b'!' | b'@' | b'#' | b'&' | b'|' | b'`' | b'?' => Class::Plain,
+            b',' | b'(' | b')' | b'[' | b']' | b':' | b'+' | b'*' | b'%' | b'^' | b'<' | b'>'
+            | b'=' | b'~' | b'!' | b'@' | b'#' | b'&' | b'|' | b'`' | b'?' => Class::Plain,
             _ => Class::Bad,
         };
         byte += 1;
@@ -111,7 +111,10 @@ const fn classes() -> [Class; 256] {
 
 /// Whether `byte` may stand inside an identifier.
 fn continues_identifier(byte: u8) -> bool {
-    matches!(CLASSES[usize::from(byte)], Class::Letter | Class::Digit | Class::Dollar)
+    matches!(
+        CLASSES[usize::from(byte)],
+        Class::Letter | Class::Digit | Class::Dollar
+    )
 }
 
 impl Shape {
@@ -129,7 +132,9 @@ impl Shape {
 
     /// The literal that starts at byte `location`, as its place among `literals`.
     pub fn ordinal_at(&self, location: u32) -> Option<usize> {
-        self.literals.binary_search_by_key(&location, |literal| literal.start).ok()
+        self.literals
+            .binary_search_by_key(&location, |literal| literal.start)
+            .ok()
     }
 
     fn tokens(&mut self, bytes: &[u8]) -> Result<(), NoShape> {
@@ -156,7 +161,11 @@ impl Shape {
             gap = false;
             at = self.token(bytes, at, class).ok_or(NoShape::Unlexable)?;
         }
-        if self.key.is_empty() { Err(NoShape::Empty) } else { Ok(()) }
+        if self.key.is_empty() {
+            Err(NoShape::Empty)
+        } else {
+            Ok(())
+        }
     }
 
     /// One token that starts at `at`; gives where it ends.
@@ -169,12 +178,24 @@ impl Shape {
                 self.literal(at, number(bytes, at)?)
             }
             Class::Dot if bytes.get(at + 1) == Some(&b'.') => self.copy(bytes, at, at + 2),
-            Class::Quote => self.literal(at, Scanned { kind: LiteralKind::String, end: quoted(bytes, at, Escapes::Quotes)? }),
+            Class::Quote => self.literal(
+                at,
+                Scanned {
+                    kind: LiteralKind::String,
+                    end: quoted(bytes, at, Escapes::Quotes)?,
+                },
+            ),
             Class::DoubleQuote => self.copy(bytes, at, quoted_identifier(bytes, at)?),
             Class::Dollar if bytes.get(at + 1).is_some_and(u8::is_ascii_digit) => {
                 self.copy(bytes, at, parameter(bytes, at)?)
             }
-            Class::Dollar => self.literal(at, Scanned { kind: LiteralKind::Other, end: dollar_quoted(bytes, at)? }),
+            Class::Dollar => self.literal(
+                at,
+                Scanned {
+                    kind: LiteralKind::Other,
+                    end: dollar_quoted(bytes, at)?,
+                },
+            ),
             Class::Plain | Class::Minus | Class::Slash | Class::Dot => {
                 self.key.push(bytes[at]);
                 Some(at + 1)
@@ -187,17 +208,26 @@ impl Shape {
     #[inline]
     fn word(&mut self, bytes: &[u8], at: usize) -> Option<usize> {
         let mut end = at + 1;
-        while bytes.get(end).is_some_and(|&byte| continues_identifier(byte)) {
+        while bytes
+            .get(end)
+            .is_some_and(|&byte| continues_identifier(byte))
+        {
             end += 1;
         }
         if end == at + 1 {
             match (bytes[at], bytes.get(end), bytes.get(end + 1)) {
-                (b'e' | b'E', Some(b'\''), _) => return self.prefixed(bytes, at, end, Escapes::QuotesAndBackslashes),
+                (b'e' | b'E', Some(b'\''), _) => {
+                    return self.prefixed(bytes, at, end, Escapes::QuotesAndBackslashes);
+                }
                 (b'b' | b'B' | b'x' | b'X', Some(b'\''), _) => {
                     return self.prefixed(bytes, at, end, Escapes::Nothing);
                 }
-                (b'n' | b'N', Some(b'\''), _) => return self.prefixed(bytes, at, end, Escapes::Quotes),
-                (b'u' | b'U', Some(b'&'), Some(b'\'')) => return self.prefixed(bytes, at, end + 1, Escapes::Quotes),
+                (b'n' | b'N', Some(b'\''), _) => {
+                    return self.prefixed(bytes, at, end, Escapes::Quotes);
+                }
+                (b'u' | b'U', Some(b'&'), Some(b'\'')) => {
+                    return self.prefixed(bytes, at, end + 1, Escapes::Quotes);
+                }
                 // What it names may depend on the literal of a UESCAPE clause.
                 (b'u' | b'U', Some(b'&'), Some(b'"')) => return None,
                 _ => {}
@@ -207,9 +237,21 @@ impl Shape {
     }
 
     /// A string literal whose quote is at `quote`, after a prefix that starts at `at`.
-    fn prefixed(&mut self, bytes: &[u8], at: usize, quote: usize, escapes: Escapes) -> Option<usize> {
+    fn prefixed(
+        &mut self,
+        bytes: &[u8],
+        at: usize,
+        quote: usize,
+        escapes: Escapes,
+    ) -> Option<usize> {
         self.key.push(bytes[at].to_ascii_lowercase());
-        self.literal(at, Scanned { kind: LiteralKind::Other, end: quoted(bytes, quote, escapes)? })
+        self.literal(
+            at,
+            Scanned {
+                kind: LiteralKind::Other,
+                end: quoted(bytes, quote, escapes)?,
+            },
+        )
     }
 
     fn copy(&mut self, bytes: &[u8], start: usize, end: usize) -> Option<usize> {
@@ -219,7 +261,11 @@ impl Shape {
 
     fn literal(&mut self, start: usize, Scanned { kind, end }: Scanned) -> Option<usize> {
         self.key.push(kind.mark());
-        self.literals.push(Literal { kind, start: offset(start), end: offset(end) });
+        self.literals.push(Literal {
+            kind,
+            start: offset(start),
+            end: offset(end),
+        });
         Some(end)
     }
 
@@ -234,7 +280,11 @@ impl Shape {
                 return Err(NoShape::Several);
             }
         }
-        if self.key.is_empty() { Err(NoShape::Empty) } else { Ok(()) }
+        if self.key.is_empty() {
+            Err(NoShape::Empty)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -293,7 +343,9 @@ fn parameter(bytes: &[u8], at: usize) -> Option<usize> {
     while bytes.get(end).is_some_and(u8::is_ascii_digit) {
         end += 1;
     }
-    let junk = bytes.get(end).is_some_and(|&byte| continues_identifier(byte) && byte != b'$');
+    let junk = bytes
+        .get(end)
+        .is_some_and(|&byte| continues_identifier(byte) && byte != b'$');
     if junk { None } else { Some(end) }
 }
 

@@ -28,7 +28,11 @@ use schema::Placement;
 type Planned = Result<Plan, RouterError>;
 
 pub fn plan(statement: &Statement, node: &NodeEnum, context: &PlanContext<'_>) -> Plan {
-    let job = Job { statement, context, facts: Facts::of(node) };
+    let job = Job {
+        statement,
+        context,
+        facts: Facts::of(node),
+    };
     job.plan(node).unwrap_or_else(Plan::refused)
 }
 
@@ -67,7 +71,9 @@ impl Job<'_> {
             NodeEnum::RuleStmt(rule) => self.rule(rule),
             NodeEnum::CreateSchemaStmt(create) => self.create_schema(create),
             NodeEnum::ViewStmt(view) => Ok(self.temporary_or_everywhere(view.view.as_ref())),
-            NodeEnum::CreateSeqStmt(create) => Ok(self.temporary_or_everywhere(create.sequence.as_ref())),
+            NodeEnum::CreateSeqStmt(create) => {
+                Ok(self.temporary_or_everywhere(create.sequence.as_ref()))
+            }
             _ => self.other(node),
         }
     }
@@ -84,29 +90,51 @@ impl Job<'_> {
 
     /// The client's own text on every shard.
     fn everywhere(&self) -> Ddl {
-        Ddl { text: self.statement.text.clone(), changes_catalog: true, ..Ddl::default() }
+        Ddl {
+            text: self.statement.text.clone(),
+            changes_catalog: true,
+            ..Ddl::default()
+        }
     }
 
     fn planned(&self, ddl: Ddl) -> Plan {
-        let effect = Effect { writes: true, outside_transaction: ddl.outside_transaction, ..Effect::default() };
+        let effect = Effect {
+            writes: true,
+            outside_transaction: ddl.outside_transaction,
+            ..Effect::default()
+        };
         Plan::new(Action::Ddl(ddl), effect, "changes all shards alike")
     }
 
     /// The client's own text on the home shard, where this session's temporary relations are.
     fn on_temporary(&self, change: TemporaryChange) -> Plan {
-        let effect = Effect { writes: true, pins: true, unpreparable: true, ..Effect::default() };
-        let action = if change == TemporaryChange::default() { Action::Home } else { Action::Temporary(change) };
+        let effect = Effect {
+            writes: true,
+            pins: true,
+            unpreparable: true,
+            ..Effect::default()
+        };
+        let action = if change == TemporaryChange::default() {
+            Action::Home
+        } else {
+            Action::Temporary(change)
+        };
         Plan::new(action, effect, "temporary relations are on the home shard")
     }
 
     fn creates_temporary(&self, name: &str) -> Plan {
-        self.on_temporary(TemporaryChange { created: vec![name.to_owned()], dropped: Vec::new() })
+        self.on_temporary(TemporaryChange {
+            created: vec![name.to_owned()],
+            dropped: Vec::new(),
+        })
     }
 
     /// A view or sequence: temporary if it says so, or if it reads something temporary.
     fn temporary_or_everywhere(&self, made: Option<&RangeVar>) -> Plan {
         match made {
-            Some(made) if is_temporary(made) || self.reads_temporary(made) => self.creates_temporary(&made.relname),
+            Some(made) if is_temporary(made) || self.reads_temporary(made) => {
+                self.creates_temporary(&made.relname)
+            }
             _ => self.planned(self.everywhere()),
         }
     }
@@ -114,11 +142,16 @@ impl Job<'_> {
     /// Something other than `made` is temporary; `made` may hide a temporary relation of its own name.
     fn reads_temporary(&self, made: &RangeVar) -> bool {
         let at = usize::try_from(made.location).unwrap_or(0);
-        self.facts.tables().filter(|table| table.location != at).any(|table| self.is_temporary_name(table))
+        self.facts
+            .tables()
+            .filter(|table| table.location != at)
+            .any(|table| self.is_temporary_name(table))
     }
 
     fn mentions_temporary(&self) -> bool {
-        self.facts.tables().any(|table| self.is_temporary_name(table))
+        self.facts
+            .tables()
+            .any(|table| self.is_temporary_name(table))
     }
 
     fn is_temporary_name(&self, table: &super::facts::Mention) -> bool {
@@ -129,11 +162,17 @@ impl Job<'_> {
     /// Nothing of schema `oskol` may be made, changed or dropped.
     fn leaves_catalog_alone(&self, node: &NodeEnum) -> Result<(), RouterError> {
         let named = self.facts.name_parts.iter().any(|part| part == "oskol")
-            || self.facts.relations.iter().any(|relation| relation.schema.as_deref() == Some("oskol"));
+            || self
+                .facts
+                .relations
+                .iter()
+                .any(|relation| relation.schema.as_deref() == Some("oskol"));
         let schema = match node {
             NodeEnum::CreateSchemaStmt(create) => create.schemaname == "oskol",
             NodeEnum::AlterObjectSchemaStmt(alter) => alter.newschema == "oskol",
-            NodeEnum::RenameStmt(rename) => [&rename.subname, &rename.newname].iter().any(|name| *name == "oskol"),
+            NodeEnum::RenameStmt(rename) => [&rename.subname, &rename.newname]
+                .iter()
+                .any(|name| *name == "oskol"),
             NodeEnum::CreateExtensionStmt(_) => self.statement.text.contains("oskol"),
             _ => false,
         };
@@ -144,14 +183,20 @@ impl Job<'_> {
     }
 
     fn index(&self, index: &IndexStmt) -> Planned {
-        let Some(range) = index.relation.as_ref() else { return Ok(self.planned(self.everywhere())) };
+        let Some(range) = index.relation.as_ref() else {
+            return Ok(self.planned(self.everywhere()));
+        };
         let found = scope::find(range, self.context);
         let Found::Relation(relation) = found else {
             return self.other(&NodeEnum::IndexStmt(Box::new(index.clone())));
         };
         let subject = Subject::of(&relation, self.context);
         let columns = constraints::index_columns(&index.index_params);
-        let notice = if index.unique { subject.unique(&index.idxname, &columns)? } else { None };
+        let notice = if index.unique {
+            subject.unique(&index.idxname, &columns)?
+        } else {
+            None
+        };
         let mut ddl = self.everywhere();
         if index.concurrent {
             ddl.outside_transaction = true;
@@ -164,34 +209,54 @@ impl Job<'_> {
 
     /// A rewrite rule would change statements after the router has read them.
     fn rule(&self, rule: &RuleStmt) -> Planned {
-        let placed = rule.relation.as_ref().map(|range| placed(range, self.context));
-        if matches!(placed, Some(Placement::Sharded { .. } | Placement::Reference)) {
-            return Err(RouterError::unsupported("rewrite-rule", "rules on sharded and reference tables are not supported")
-                .detail("A rule changes a statement on the shard, after the router has chosen the shard.")
-                .hint("Use a trigger, or do it in the application."));
+        let placed = rule
+            .relation
+            .as_ref()
+            .map(|range| placed(range, self.context));
+        if matches!(
+            placed,
+            Some(Placement::Sharded { .. } | Placement::Reference)
+        ) {
+            return Err(RouterError::unsupported(
+                "rewrite-rule",
+                "rules on sharded and reference tables are not supported",
+            )
+            .detail(
+                "A rule changes a statement on the shard, after the router has chosen the shard.",
+            )
+            .hint("Use a trigger, or do it in the application."));
         }
         self.other(&NodeEnum::RuleStmt(Box::new(rule.clone())))
     }
 
     /// `CREATE SCHEMA s CREATE TABLE ...`: tables that a rule names must be made by themselves.
     fn create_schema(&self, create: &CreateSchemaStmt) -> Planned {
-        let ruled = create.schema_elts.iter().any(|element| match element.node.as_ref() {
-            Some(NodeEnum::CreateStmt(table)) => table
-                .relation
-                .as_ref()
-                .is_some_and(|range| create_table::rule(&create.schemaname, &range.relname, self.context).is_some()),
-            _ => false,
-        });
+        let ruled = create
+            .schema_elts
+            .iter()
+            .any(|element| match element.node.as_ref() {
+                Some(NodeEnum::CreateStmt(table)) => table.relation.as_ref().is_some_and(|range| {
+                    create_table::rule(&create.schemaname, &range.relname, self.context).is_some()
+                }),
+                _ => false,
+            });
         if ruled {
-            return Err(RouterError::unsupported("create-schema-table", "a table that a rule names cannot be created inside CREATE SCHEMA")
-                .hint("Create the schema first and the table after it."));
+            return Err(RouterError::unsupported(
+                "create-schema-table",
+                "a table that a rule names cannot be created inside CREATE SCHEMA",
+            )
+            .hint("Create the schema first and the table after it."));
         }
         Ok(self.planned(self.everywhere()))
     }
 }
 
 fn undo_index(index: &IndexStmt, schema: &str) -> Option<String> {
-    let name = format!("{}.{}", names::quote_identifier(schema), names::quote_identifier(&index.idxname));
+    let name = format!(
+        "{}.{}",
+        names::quote_identifier(schema),
+        names::quote_identifier(&index.idxname)
+    );
     let is_safe = !index.idxname.is_empty() && !index.if_not_exists;
     is_safe.then(|| format!("DROP INDEX CONCURRENTLY IF EXISTS {name}"))
 }
@@ -255,7 +320,10 @@ fn refuse_kind(node: &NodeEnum) -> Result<(), RouterError> {
             "ALTER SYSTEM is not supported through the router",
             "Connect to each shard directly, or use ALTER DATABASE ... SET or ALTER ROLE ... SET.",
         ),
-        NodeEnum::UpdateStmt(_) | NodeEnum::DeleteStmt(_) | NodeEnum::MergeStmt(_) | NodeEnum::ExplainStmt(_) => {
+        NodeEnum::UpdateStmt(_)
+        | NodeEnum::DeleteStmt(_)
+        | NodeEnum::MergeStmt(_)
+        | NodeEnum::ExplainStmt(_) => {
             return Err(unsupported::not_built());
         }
         _ => return Ok(()),
@@ -268,14 +336,22 @@ fn seen(placement: &Placement, columns: &[schema::Column]) -> Placed {
     match placement {
         Placement::Local => Placed::Local,
         Placement::Reference => Placed::Reference,
-        Placement::Sharded { key, key_type } => {
-            Placed::Sharded { key: columns.get(*key).map_or_else(String::new, |column| column.name.clone()), key_type: *key_type }
-        }
+        Placement::Sharded { key, key_type } => Placed::Sharded {
+            key: columns
+                .get(*key)
+                .map_or_else(String::new, |column| column.name.clone()),
+            key_type: *key_type,
+        },
     }
 }
 
 /// The tree as SQL, for statements that something is taken out of.
 fn deparse(node: NodeEnum) -> Result<String, RouterError> {
     node.deparse(pg_query::DeparseOptions::default())
-        .map_err(|error| RouterError::new("XX000", format!("the statement could not be written anew: {error}")))
+        .map_err(|error| {
+            RouterError::new(
+                "XX000",
+                format!("the statement could not be written anew: {error}"),
+            )
+        })
 }

@@ -39,8 +39,11 @@ impl Edits {
 
     /// The text within `span`, changed.
     pub fn apply(&self, text: &str, span: Span) -> Vec<Piece> {
-        let mut inside: Vec<_> =
-            self.edits.iter().filter(|(edit, _)| edit.start >= span.start && edit.end <= span.end).collect();
+        let mut inside: Vec<_> = self
+            .edits
+            .iter()
+            .filter(|(edit, _)| edit.start >= span.start && edit.end <= span.end)
+            .collect();
         // Stable: several insertions at one place stay in the order in which they were made, and all of
         // them come before what replaces the text there.
         inside.sort_by_key(|(edit, _)| (edit.start, edit.end));
@@ -62,9 +65,15 @@ impl Edits {
 
     /// As [`Edits::apply`], with the client's `$n` cut out as [`Piece::Parameter`].
     pub fn apply_with_parameters(&self, tokens: &Tokens<'_>, span: Span) -> Vec<Piece> {
-        let mut all = Edits { edits: self.edits.clone() };
+        let mut all = Edits {
+            edits: self.edits.clone(),
+        };
         for (at, number) in tokens.parameters(span.clone()) {
-            if !self.edits.iter().any(|(edit, _)| edit.start <= at.start && at.end <= edit.end) {
+            if !self
+                .edits
+                .iter()
+                .any(|(edit, _)| edit.start <= at.start && at.end <= edit.end)
+            {
                 all.replace(at, Piece::Parameter(number));
             }
         }
@@ -85,8 +94,17 @@ impl Edits {
     /// How many [`Piece::NextId`] stand between `from` and `before`: the number of the next one.
     pub fn ids_between(&self, from: usize, before: usize) -> usize {
         let within = |edit: &Span| edit.start >= from && edit.start < before;
-        let ids = |pieces: &[Piece]| pieces.iter().filter(|piece| matches!(piece, Piece::NextId(_))).count();
-        self.edits.iter().filter(|(edit, _)| within(edit)).map(|(_, pieces)| ids(pieces)).sum()
+        let ids = |pieces: &[Piece]| {
+            pieces
+                .iter()
+                .filter(|piece| matches!(piece, Piece::NextId(_)))
+                .count()
+        };
+        self.edits
+            .iter()
+            .filter(|(edit, _)| within(edit))
+            .map(|(_, pieces)| ids(pieces))
+            .sum()
     }
 }
 
@@ -112,8 +130,13 @@ mod tests {
         edits.replace_text(5..6, "DEFAULT");
         let pieces = edits.apply_with_parameters(&tokens, 0..11);
         let text = |text: &str| Piece::Text(text.to_owned());
-        let expected =
-            [text("("), Piece::Parameter(2), text(", DEFAULT, "), Piece::Parameter(1), text(", 7)")];
+        let expected = [
+            text("("),
+            Piece::Parameter(2),
+            text(", DEFAULT, "),
+            Piece::Parameter(1),
+            text(", 7)"),
+        ];
         assert_eq!(pieces, expected);
     }
 }

@@ -66,7 +66,10 @@ impl Facts {
 
     /// Some function of these names is called, unqualified or in `pg_catalog`.
     pub fn calls(&self, names: &[&str]) -> bool {
-        self.functions.iter().any(|call| call.built_in_name().is_some_and(|name| names.contains(&name)))
+        self.functions.iter().any(|call| {
+            call.built_in_name()
+                .is_some_and(|name| names.contains(&name))
+        })
     }
 }
 
@@ -90,9 +93,13 @@ struct Walker {
 impl Walker {
     fn text(&mut self, value: &str) {
         let depth = self.stack.len();
-        let Some(frame) = self.stack.last_mut() else { return };
+        let Some(frame) = self.stack.last_mut() else {
+            return;
+        };
         match (frame.kind, frame.field) {
-            ("RangeVar", "schemaname" | "relname") if !value.is_empty() => frame.parts.push(value.to_owned()),
+            ("RangeVar", "schemaname" | "relname") if !value.is_empty() => {
+                frame.parts.push(value.to_owned())
+            }
             ("CommonTableExpr", "ctename") => self.facts.common_tables.push(value.to_owned()),
             ("String", "sval") => self.string(depth, value),
             _ => {}
@@ -102,8 +109,17 @@ impl Walker {
     /// A String node: part of a name if its owner collects one, else a constant.
     fn string(&mut self, depth: usize, value: &str) {
         // `Node` only wraps the real node.
-        match self.stack[..depth - 1].iter_mut().rev().find(|frame| frame.kind != "Node") {
-            Some(owner) if matches!((owner.kind, owner.field), ("FuncCall", "funcname") | ("TypeName", "names")) => {
+        match self.stack[..depth - 1]
+            .iter_mut()
+            .rev()
+            .find(|frame| frame.kind != "Node")
+        {
+            Some(owner)
+                if matches!(
+                    (owner.kind, owner.field),
+                    ("FuncCall", "funcname") | ("TypeName", "names")
+                ) =>
+            {
                 owner.parts.push(value.to_owned());
             }
             Some(owner) if owner.kind == "AConst" => self.facts.strings.push(value.to_owned()),
@@ -112,7 +128,9 @@ impl Walker {
     }
 
     fn number(&mut self, value: i64) {
-        let Some(frame) = self.stack.last_mut() else { return };
+        let Some(frame) = self.stack.last_mut() else {
+            return;
+        };
         match frame.field {
             "location" => frame.location = usize::try_from(value).unwrap_or(0),
             "number" | "op" => frame.number = value,
@@ -121,13 +139,18 @@ impl Walker {
     }
 
     fn leave(&mut self) {
-        let Some(frame) = self.stack.pop() else { return };
+        let Some(frame) = self.stack.pop() else {
+            return;
+        };
         match frame.kind {
             "RangeVar" => self.facts.relations.extend(frame.mention()),
             "FuncCall" => self.facts.functions.extend(frame.mention()),
             "TypeName" => self.facts.types.extend(frame.mention()),
             "SubLink" => self.facts.sublinks += 1,
-            "SqlValueFunction" => self.facts.value_functions.push(i32::try_from(frame.number).unwrap_or(0)),
+            "SqlValueFunction" => self
+                .facts
+                .value_functions
+                .push(i32::try_from(frame.number).unwrap_or(0)),
             "WindowDef" => self.facts.has_distinct_on_or_window = true,
             "ParamRef" => {
                 let number = u16::try_from(frame.number).unwrap_or(u16::MAX);
@@ -139,7 +162,9 @@ impl Walker {
 
     /// A field that holds something (not `None`, not an empty list).
     fn present(&mut self) {
-        let Some(frame) = self.stack.last() else { return };
+        let Some(frame) = self.stack.last() else {
+            return;
+        };
         match (frame.kind, frame.field) {
             ("SelectStmt", "limit_count" | "limit_offset") => self.facts.has_limit = true,
             ("SelectStmt", "distinct_clause") => self.facts.has_distinct_on_or_window = true,
@@ -151,7 +176,11 @@ impl Walker {
 impl Frame {
     fn mention(mut self) -> Option<Mention> {
         let name = self.parts.pop()?;
-        Some(Mention { schema: self.parts.pop(), name, location: self.location })
+        Some(Mention {
+            schema: self.parts.pop(),
+            name,
+            location: self.location,
+        })
     }
 }
 
@@ -226,10 +255,19 @@ impl ser::Serializer for &mut Walker {
     fn serialize_unit_struct(self, _name: &'static str) -> Walked {
         Ok(())
     }
-    fn serialize_unit_variant(self, _name: &'static str, _index: u32, _variant: &'static str) -> Walked {
+    fn serialize_unit_variant(
+        self,
+        _name: &'static str,
+        _index: u32,
+        _variant: &'static str,
+    ) -> Walked {
         Ok(())
     }
-    fn serialize_newtype_struct<T: ?Sized + Serialize>(self, _name: &'static str, value: &T) -> Walked {
+    fn serialize_newtype_struct<T: ?Sized + Serialize>(
+        self,
+        _name: &'static str,
+        value: &T,
+    ) -> Walked {
         value.serialize(self)
     }
     fn serialize_newtype_variant<T: ?Sized + Serialize>(
@@ -250,7 +288,11 @@ impl ser::Serializer for &mut Walker {
     fn serialize_tuple(self, _length: usize) -> Result<Self, Never> {
         Ok(self)
     }
-    fn serialize_tuple_struct(self, _name: &'static str, _length: usize) -> Result<Self::SerializeTupleStruct, Never> {
+    fn serialize_tuple_struct(
+        self,
+        _name: &'static str,
+        _length: usize,
+    ) -> Result<Self::SerializeTupleStruct, Never> {
         Err(Never)
     }
     fn serialize_tuple_variant(
@@ -266,7 +308,10 @@ impl ser::Serializer for &mut Walker {
         Err(Never)
     }
     fn serialize_struct(self, name: &'static str, _length: usize) -> Result<Self, Never> {
-        self.stack.push(Frame { kind: name, ..Frame::default() });
+        self.stack.push(Frame {
+            kind: name,
+            ..Frame::default()
+        });
         Ok(self)
     }
     fn serialize_struct_variant(
@@ -333,7 +378,11 @@ mod tests {
         );
         let tables: Vec<_> = found.tables().map(|table| table.name.as_str()).collect();
         assert_eq!(tables, ["t", "u", "v", "z"]);
-        let functions: Vec<_> = found.functions.iter().map(|call| call.name.as_str()).collect();
+        let functions: Vec<_> = found
+            .functions
+            .iter()
+            .map(|call| call.name.as_str())
+            .collect();
         assert_eq!(functions, ["now", "f", "g"]);
         assert_eq!(found.functions[0].built_in_name(), Some("now"));
         assert_eq!((found.highest_parameter, found.sublinks), (7, 2));
@@ -342,7 +391,8 @@ mod tests {
 
     #[test]
     fn limits_and_value_functions_are_seen() {
-        let found = facts("INSERT INTO t SELECT CURRENT_TIMESTAMP, 'now'::timestamp FROM u LIMIT 1");
+        let found =
+            facts("INSERT INTO t SELECT CURRENT_TIMESTAMP, 'now'::timestamp FROM u LIMIT 1");
         assert!(found.has_limit);
         assert_eq!(found.value_functions.len(), 1);
         assert_eq!(found.strings, ["now"]);

@@ -42,11 +42,15 @@ fn parameter_uses(text: &str) -> Vec<u32> {
 fn for_each_key(action: &mut Action, visit: &mut impl FnMut(&mut KeyExpr)) {
     match action {
         Action::ByKey(plan) => visit(&mut plan.key),
-        Action::Split(Split::Insert(insert)) => insert.rows.iter_mut().for_each(|row| visit(&mut row.key)),
+        Action::Split(Split::Insert(insert)) => {
+            insert.rows.iter_mut().for_each(|row| visit(&mut row.key))
+        }
         Action::Split(Split::Keys { keys, .. }) => keys.iter_mut().for_each(visit),
         Action::Split(Split::KeyArray { array, .. }) => visit(array),
         Action::Explain(explain) => for_each_key(&mut explain.inner.action, visit),
-        Action::Session(SessionCommand::DeclareCursor { plan, .. }) => for_each_key(&mut plan.action, visit),
+        Action::Session(SessionCommand::DeclareCursor { plan, .. }) => {
+            for_each_key(&mut plan.action, visit)
+        }
         _ => {}
     }
 }
@@ -54,9 +58,14 @@ fn for_each_key(action: &mut Action, visit: &mut impl FnMut(&mut KeyExpr)) {
 fn mark_shared(key: &mut KeyExpr, uses: &[u32]) {
     match key {
         KeyExpr::Parameter { number, cast_to } => {
-            let count = usize::from(*number).checked_sub(1).and_then(|index| uses.get(index));
+            let count = usize::from(*number)
+                .checked_sub(1)
+                .and_then(|index| uses.get(index));
             if count.is_some_and(|&count| count > 1) {
-                *key = KeyExpr::SharedParameter { number: *number, cast_to: *cast_to };
+                *key = KeyExpr::SharedParameter {
+                    number: *number,
+                    cast_to: *cast_to,
+                };
             }
         }
         KeyExpr::Arithmetic { left, right, .. } => {
@@ -75,7 +84,9 @@ fn shares_by_shape(action: &mut Action, text: &str) -> bool {
     }
     match action {
         Action::AnyShard | Action::Home => true,
-        Action::ByKey(ByKey { key, rewrite: None, .. }) => {
+        Action::ByKey(ByKey {
+            key, rewrite: None, ..
+        }) => {
             // All or nothing, so that no half-numbered key is left.
             let mut numbered = key.clone();
             let done = number_literals(&mut numbered, text, &shape);
@@ -90,7 +101,9 @@ fn shares_by_shape(action: &mut Action, text: &str) -> bool {
 
 fn number_literals(key: &mut KeyExpr, text: &str, shape: &Shape) -> bool {
     match key {
-        KeyExpr::Literal { location, negative, .. } => match ordinal(*location, *negative, text, shape) {
+        KeyExpr::Literal {
+            location, negative, ..
+        } => match ordinal(*location, *negative, text, shape) {
             Some((ordinal, minus)) => {
                 *location = ordinal;
                 // `-0` is folded to a 0 without a sign.
@@ -113,9 +126,15 @@ fn ordinal(location: u32, negative: bool, text: &str, shape: &Shape) -> Option<(
     if negative && !minus {
         return None;
     }
-    let digits = if minus { rest[1..].trim_start_matches([' ', '\t', '\n', '\r', '\x0c']) } else { rest };
+    let digits = if minus {
+        rest[1..].trim_start_matches([' ', '\t', '\n', '\r', '\x0c'])
+    } else {
+        rest
+    };
     let start = u32::try_from(text.len() - digits.len()).ok()?;
     let ordinal = shape.ordinal_at(start)?;
     let readable = shape.literals[ordinal].kind != LiteralKind::Other;
-    readable.then_some(()).and_then(|()| Some((u32::try_from(ordinal).ok()?, minus)))
+    readable
+        .then_some(())
+        .and_then(|()| Some((u32::try_from(ordinal).ok()?, minus)))
 }

@@ -43,14 +43,30 @@ fn try_plan(statement: &Statement, insert: &InsertStmt, context: &PlanContext<'_
         return Err(super::unsupported::oskol_schema());
     }
     match scope::placement(&relation, context) {
-        Placement::Local if relation.kind == RelationKind::View => into_view(&relation, &facts, &others, effect, context),
+        Placement::Local if relation.kind == RelationKind::View => {
+            into_view(&relation, &facts, &others, effect, context)
+        }
         Placement::Local => into_local(&facts, &others, effect, context),
         Placement::Reference => {
-            let job = Job { statement, insert, context, effect, facts: &facts, others: &others };
+            let job = Job {
+                statement,
+                insert,
+                context,
+                effect,
+                facts: &facts,
+                others: &others,
+            };
             into_reference(&job, &Target::of(relation, insert)?)
         }
         Placement::Sharded { key, key_type } => {
-            let job = Job { statement, insert, context, effect, facts: &facts, others: &others };
+            let job = Job {
+                statement,
+                insert,
+                context,
+                effect,
+                facts: &facts,
+                others: &others,
+            };
             sharded::plan(&job, &Target::of(relation, insert)?, key, key_type)
         }
     }
@@ -67,22 +83,38 @@ struct Job<'a> {
 }
 
 fn effect(insert: &InsertStmt) -> Effect {
-    Effect { writes: true, returns_rows: insert.returning_clause.is_some(), ..Effect::default() }
+    Effect {
+        writes: true,
+        returns_rows: insert.returning_clause.is_some(),
+        ..Effect::default()
+    }
 }
 
 fn into_temporary(others: &Others, effect: Effect) -> Planned {
     others.none_sharded()?;
-    let effect = Effect { pins: true, unpreparable: true, ..effect };
+    let effect = Effect {
+        pins: true,
+        unpreparable: true,
+        ..effect
+    };
     Ok(Plan::new(Action::Home, effect, "a temporary table"))
 }
 
-fn into_local(facts: &Facts, others: &Others, effect: Effect, context: &PlanContext<'_>) -> Planned {
+fn into_local(
+    facts: &Facts,
+    others: &Others,
+    effect: Effect,
+    context: &PlanContext<'_>,
+) -> Planned {
     others.none_sharded()?;
     target::no_function_over_sharded(facts, context)?;
     // nextval() of a leased sequence is right on the home shard, whose sequence is the truth.
-    if let Some(call) = facts.functions.iter().find(|call| {
-        matches!(call.built_in_name(), Some("currval" | "lastval" | "setval"))
-    }) && !others.only_home_sequences {
+    if let Some(call) = facts
+        .functions
+        .iter()
+        .find(|call| matches!(call.built_in_name(), Some("currval" | "lastval" | "setval")))
+        && !others.only_home_sequences
+    {
         return Err(sequence::refusal(&call.name));
     }
     let mut effect = effect;
@@ -102,14 +134,21 @@ fn into_view(
     context: &PlanContext<'_>,
 ) -> Planned {
     let is_local = |(schema, name): &(String, String)| {
-        let found = context.snapshot.relations.get(schema).and_then(|relations| relations.get(name));
+        let found = context
+            .snapshot
+            .relations
+            .get(schema)
+            .and_then(|relations| relations.get(name));
         found.is_none_or(|relation| scope::placement(relation, context) == Placement::Local)
     };
     if view.reads.iter().all(is_local) {
         return into_local(facts, others, effect, context);
     }
-    Err(RouterError::unsupported("insert-view", "INSERT into a view over sharded or reference tables is not supported")
-        .hint("INSERT into the table itself."))
+    Err(RouterError::unsupported(
+        "insert-view",
+        "INSERT into a view over sharded or reference tables is not supported",
+    )
+    .hint("INSERT into the table itself."))
 }
 
 /// The same rows on every shard: nothing may differ from one to the other, ids least of all.
@@ -119,28 +158,45 @@ fn into_reference(job: &Job<'_>, target: &Target) -> Planned {
         return Err(reference_volatile(&culprit));
     }
     if let Some(column) = target.volatile_default(job.insert) {
-        return Err(reference_volatile(&format!("the default of column \"{column}\"")));
+        return Err(reference_volatile(&format!(
+            "the default of column \"{column}\""
+        )));
     }
     let values = values(job.insert);
     if values.is_none() && !is_default_values(job.insert) {
         from_select::into_reference(job, target)?;
     }
     let tokens = Tokens::of(&job.statement.text);
-    let edits = target.edits(job, &tokens, values.map_or(&[], |select| &select.values_lists))?;
+    let edits = target.edits(
+        job,
+        &tokens,
+        values.map_or(&[], |select| &select.values_lists),
+    )?;
     let rewrite = (!edits.is_empty()).then(|| rewrite(&edits, job));
     let action = Action::Broadcast(Broadcast { rewrite });
-    Ok(Plan::new(action, job.effect, format!("{} is a reference table", target.relation.name)))
+    Ok(Plan::new(
+        action,
+        job.effect,
+        format!("{} is a reference table", target.relation.name),
+    ))
 }
 
 fn rewrite(edits: &Edits, job: &Job<'_>) -> Rewrite {
     let text = job.statement.text.as_str();
-    Rewrite { pieces: edits.apply(text, 0..text.len()), client_parameters: job.facts.highest_parameter }
+    Rewrite {
+        pieces: edits.apply(text, 0..text.len()),
+        client_parameters: job.facts.highest_parameter,
+    }
 }
 
 /// Sequence functions are filled in by the router: one value for all shards.
 fn without_sequences(facts: &Facts) -> Facts {
     let mut facts = facts.clone();
-    facts.functions.retain(|call| !call.built_in_name().is_some_and(|name| sequence::FUNCTIONS.contains(&name)));
+    facts.functions.retain(|call| {
+        !call
+            .built_in_name()
+            .is_some_and(|name| sequence::FUNCTIONS.contains(&name))
+    });
     facts
 }
 
@@ -153,7 +209,9 @@ fn reference_volatile(culprit: &str) -> RouterError {
 /// The plain VALUES that the INSERT takes its rows from.
 fn values(insert: &InsertStmt) -> Option<&SelectStmt> {
     match insert.select_stmt.as_deref()?.node.as_ref()? {
-        NodeEnum::SelectStmt(select) if !select.values_lists.is_empty() => is_plain_values(select).then_some(select),
+        NodeEnum::SelectStmt(select) if !select.values_lists.is_empty() => {
+            is_plain_values(select).then_some(select)
+        }
         _ => None,
     }
 }

@@ -17,9 +17,18 @@ pub enum KeyExpr {
     /// before it and is not part of `value`. `cast_to` as above. In a `by_shape` plan `location` is
     /// instead the literal's place among the shape's literals (0-based; [`super::Plan::finish`] sees
     /// to it), and the value is read from there.
-    Literal { location: u32, negative: bool, cast_to: Option<u32>, value: Constant },
+    Literal {
+        location: u32,
+        negative: bool,
+        cast_to: Option<u32>,
+        value: Constant,
+    },
     /// Integer arithmetic with PostgreSQL's types (int4 op int4 -> int4 with overflow = unknown).
-    Arithmetic { operator: Arithmetic, left: Box<KeyExpr>, right: Box<KeyExpr> },
+    Arithmetic {
+        operator: Arithmetic,
+        left: Box<KeyExpr>,
+        right: Box<KeyExpr>,
+    },
     /// The id the router fills in for the n-th `Piece::NextId` (0-based) of the rewrite or row.
     GeneratedId(usize),
 }

@@ -1,8 +1,8 @@
 //! Small readings of the parse tree: names, constants, a SELECT that is one function call. Knows no
 //! table and decides nothing.
 
-use pg_query::protobuf::{FuncCall, Node, RangeVar, SelectStmt, SetOperation, a_const};
 use pg_query::NodeEnum;
+use pg_query::protobuf::{FuncCall, Node, RangeVar, SelectStmt, SetOperation, a_const};
 use schema::Relation;
 
 use super::SequenceName;
@@ -98,23 +98,42 @@ impl OnlyCall<'_> {
 
 /// `SELECT f(...) [AS x]` and nothing else.
 pub fn only_call(select: &SelectStmt) -> Option<OnlyCall<'_>> {
-    select.from_clause.is_empty().then(|| single_call(select)).flatten()
+    select
+        .from_clause
+        .is_empty()
+        .then(|| single_call(select))
+        .flatten()
 }
 
 /// `SELECT f(...) [AS x] [FROM ...]` and nothing else.
 pub fn single_call(select: &SelectStmt) -> Option<OnlyCall<'_>> {
-    let [target] = select.target_list.as_slice() else { return None };
-    let Some(NodeEnum::ResTarget(target)) = target.node.as_ref() else { return None };
+    let [target] = select.target_list.as_slice() else {
+        return None;
+    };
+    let Some(NodeEnum::ResTarget(target)) = target.node.as_ref() else {
+        return None;
+    };
     if !is_bare(select) {
         return None;
     }
-    let Some(NodeEnum::FuncCall(call)) = target.val.as_deref()?.node.as_ref() else { return None };
+    let Some(NodeEnum::FuncCall(call)) = target.val.as_deref()?.node.as_ref() else {
+        return None;
+    };
     if is_adorned(call) {
         return None;
     }
     let (schema, function) = qualified(&call.funcname)?;
-    let column = if target.name.is_empty() { function.to_owned() } else { target.name.clone() };
-    Some(OnlyCall { schema, function, arguments: &call.args, column })
+    let column = if target.name.is_empty() {
+        function.to_owned()
+    } else {
+        target.name.clone()
+    };
+    Some(OnlyCall {
+        schema,
+        function,
+        arguments: &call.args,
+        column,
+    })
 }
 
 fn is_bare(select: &SelectStmt) -> bool {
@@ -128,11 +147,18 @@ fn is_bare(select: &SelectStmt) -> bool {
         && select.distinct_clause.is_empty()
         && select.with_clause.is_none()
         && select.into_clause.is_none()
-        && matches!(select.op(), SetOperation::SetopNone | SetOperation::Undefined)
+        && matches!(
+            select.op(),
+            SetOperation::SetopNone | SetOperation::Undefined
+        )
 }
 
 fn is_adorned(call: &FuncCall) -> bool {
-    call.over.is_some() || call.agg_filter.is_some() || call.agg_star || call.func_variadic || !call.agg_order.is_empty()
+    call.over.is_some()
+        || call.agg_filter.is_some()
+        || call.agg_star
+        || call.func_variadic
+        || !call.agg_order.is_empty()
 }
 
 /// Reads a name written in a string as `regclass` input does: `users`, `public."Users"`.
@@ -156,7 +182,9 @@ pub fn parse_qualified(text: &str) -> Option<(Option<String>, String)> {
 /// One identifier at the start of `text`, folded to lower case unless quoted; and what follows.
 fn identifier(text: &str) -> Option<(String, &str)> {
     let Some(quoted) = text.strip_prefix('"') else {
-        let end = text.find(|c: char| !(c.is_alphanumeric() || c == '_' || c == '$')).unwrap_or(text.len());
+        let end = text
+            .find(|c: char| !(c.is_alphanumeric() || c == '_' || c == '$'))
+            .unwrap_or(text.len());
         return (end > 0).then(|| (text[..end].to_ascii_lowercase(), &text[end..]));
     };
     let mut name = String::new();
@@ -183,12 +211,19 @@ pub fn quote_identifier(name: &str) -> String {
 /// A string literal that means the same whatever `standard_conforming_strings` is.
 pub fn quote_literal(text: &str) -> String {
     let quoted = text.replace('\'', "''");
-    if quoted.contains('\\') { format!("E'{}'", quoted.replace('\\', "\\\\")) } else { format!("'{quoted}'") }
+    if quoted.contains('\\') {
+        format!("E'{}'", quoted.replace('\\', "\\\\"))
+    } else {
+        format!("'{quoted}'")
+    }
 }
 
 impl SequenceName {
     pub fn of(relation: &Relation) -> Self {
-        Self { schema: relation.schema.clone(), name: relation.name.clone() }
+        Self {
+            schema: relation.schema.clone(),
+            name: relation.name.clone(),
+        }
     }
 }
 
@@ -200,7 +235,10 @@ mod tests {
     fn names_in_strings_are_read_as_regclass_reads_them() {
         let read = |text| parse_qualified(text);
         assert_eq!(read("Users"), Some((None, "users".into())));
-        assert_eq!(read(r#"Public."Us""er.s""#), Some((Some("public".into()), "Us\"er.s".into())));
+        assert_eq!(
+            read(r#"Public."Us""er.s""#),
+            Some((Some("public".into()), "Us\"er.s".into()))
+        );
         assert_eq!(read(r#""users"x"#), None);
         assert_eq!(read(""), None);
     }

@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use pg_query::protobuf::{FuncCall, Node, RangeVar, TypeName};
 use pg_query::NodeEnum;
+use pg_query::protobuf::{FuncCall, Node, RangeVar, TypeName};
 use schema::{Placement, Relation};
 
 use super::PlanContext;
@@ -30,7 +30,9 @@ pub fn find(range: &RangeVar, context: &PlanContext<'_>) -> Found {
 pub fn find_name(schema: Option<&str>, name: &str, context: &PlanContext<'_>) -> Found {
     match schema {
         Some("pg_temp") => return Found::Temporary,
-        Some(schema) if schema.starts_with("pg_") || schema == "information_schema" => return Found::Home,
+        Some(schema) if schema.starts_with("pg_") || schema == "information_schema" => {
+            return Found::Home;
+        }
         None if (context.temporary)(name) => return Found::Temporary,
         // All relations of pg_catalog, and only they by PostgreSQL's advice, start so; pg_catalog is
         // searched first.
@@ -69,7 +71,11 @@ fn as_seen_by(relation: &Relation, owner: &Relation) -> Placement {
     match owner.placement {
         Placement::Sharded { key, key_type } => {
             let name = &owner.columns[key].name;
-            let key = relation.columns.iter().position(|column| column.name == *name).unwrap_or(key);
+            let key = relation
+                .columns
+                .iter()
+                .position(|column| column.name == *name)
+                .unwrap_or(key);
             Placement::Sharded { key, key_type }
         }
         ref other => other.clone(),

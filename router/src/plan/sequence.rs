@@ -21,7 +21,10 @@ pub fn is_leased(sequence: &Relation) -> bool {
 pub fn of_default(default: &DefaultValue) -> Option<SequenceName> {
     match default {
         DefaultValue::Sequence { schema, name } | DefaultValue::Identity { schema, name, .. } => {
-            Some(SequenceName { schema: schema.clone(), name: name.clone() })
+            Some(SequenceName {
+                schema: schema.clone(),
+                name: name.clone(),
+            })
         }
         _ => None,
     }
@@ -43,8 +46,13 @@ pub fn meant(argument: &Node, context: &PlanContext<'_>) -> Meant {
     if let Some(name) = names::string_constant(argument) {
         return by_name(name, context);
     }
-    let Some(call) = names::function_call(argument) else { return Meant::Unknown };
-    let ours = matches!(scope::function_name(call), Some((None | Some("pg_catalog"), "pg_get_serial_sequence")));
+    let Some(call) = names::function_call(argument) else {
+        return Meant::Unknown;
+    };
+    let ours = matches!(
+        scope::function_name(call),
+        Some((None | Some("pg_catalog"), "pg_get_serial_sequence"))
+    );
     match call.args.as_slice() {
         [table, column] if ours => of_column(table, column, context),
         _ => Meant::Unknown,
@@ -52,7 +60,9 @@ pub fn meant(argument: &Node, context: &PlanContext<'_>) -> Meant {
 }
 
 fn by_name(name: &str, context: &PlanContext<'_>) -> Meant {
-    let Some((schema, name)) = names::parse_qualified(name) else { return Meant::Unknown };
+    let Some((schema, name)) = names::parse_qualified(name) else {
+        return Meant::Unknown;
+    };
     match scope::find_name(schema.as_deref(), &name, context) {
         Found::Relation(found) if is_leased(&found) => Meant::Leased(SequenceName::of(&found)),
         _ => Meant::Home,
@@ -61,36 +71,67 @@ fn by_name(name: &str, context: &PlanContext<'_>) -> Meant {
 
 /// The column's name is taken as it is written, unlike the table's: PostgreSQL 15, 9.26.
 fn of_column(table: &Node, column: &Node, context: &PlanContext<'_>) -> Meant {
-    let (Some(table), Some(column)) = (names::string_constant(table), names::string_constant(column)) else {
+    let (Some(table), Some(column)) = (
+        names::string_constant(table),
+        names::string_constant(column),
+    ) else {
         return Meant::Unknown;
     };
-    let Some((schema, table)) = names::parse_qualified(table) else { return Meant::Unknown };
-    let Found::Relation(table) = scope::find_name(schema.as_deref(), &table, context) else { return Meant::Home };
-    let Some(column) = table.columns.iter().find(|found| found.name == column) else { return Meant::Home };
-    let Some(sequence) = of_default(&column.default) else { return Meant::Home };
-    match context.snapshot.relations.get(&sequence.schema).and_then(|schema| schema.get(&sequence.name)) {
+    let Some((schema, table)) = names::parse_qualified(table) else {
+        return Meant::Unknown;
+    };
+    let Found::Relation(table) = scope::find_name(schema.as_deref(), &table, context) else {
+        return Meant::Home;
+    };
+    let Some(column) = table.columns.iter().find(|found| found.name == column) else {
+        return Meant::Home;
+    };
+    let Some(sequence) = of_default(&column.default) else {
+        return Meant::Home;
+    };
+    match context
+        .snapshot
+        .relations
+        .get(&sequence.schema)
+        .and_then(|schema| schema.get(&sequence.name))
+    {
         Some(found) if is_leased(found) => Meant::Leased(sequence),
         _ => Meant::Home,
     }
 }
 
 /// The holes for `nextval` and `currval` calls anywhere in a statement that does not run on the home shard.
-pub fn holes(facts: &Facts, tokens: &Tokens<'_>, context: &PlanContext<'_>) -> Result<Vec<(Span, Piece)>, RouterError> {
+pub fn holes(
+    facts: &Facts,
+    tokens: &Tokens<'_>,
+    context: &PlanContext<'_>,
+) -> Result<Vec<(Span, Piece)>, RouterError> {
     facts
         .functions
         .iter()
-        .filter(|call| call.built_in_name().is_some_and(|name| FUNCTIONS.contains(&name)))
+        .filter(|call| {
+            call.built_in_name()
+                .is_some_and(|name| FUNCTIONS.contains(&name))
+        })
         .map(|call| hole(call, tokens, context))
         .collect()
 }
 
-fn hole(call: &Mention, tokens: &Tokens<'_>, context: &PlanContext<'_>) -> Result<(Span, Piece), RouterError> {
+fn hole(
+    call: &Mention,
+    tokens: &Tokens<'_>,
+    context: &PlanContext<'_>,
+) -> Result<(Span, Piece), RouterError> {
     let refuse = || refusal(&call.name);
     let (span, argument) = call_text(call, tokens).ok_or_else(refuse)?;
     let piece = match (call.name.as_str(), argument) {
         ("lastval", None) => Piece::CurrentId(None),
-        ("nextval", Some(argument)) => Piece::NextId(leased(&argument, context).ok_or_else(refuse)?),
-        ("currval", Some(argument)) => Piece::CurrentId(Some(leased(&argument, context).ok_or_else(refuse)?)),
+        ("nextval", Some(argument)) => {
+            Piece::NextId(leased(&argument, context).ok_or_else(refuse)?)
+        }
+        ("currval", Some(argument)) => {
+            Piece::CurrentId(Some(leased(&argument, context).ok_or_else(refuse)?))
+        }
         _ => return Err(refuse()),
     };
     Ok((span, piece))
@@ -99,7 +140,11 @@ fn hole(call: &Mention, tokens: &Tokens<'_>, context: &PlanContext<'_>) -> Resul
 /// Where the call stands, and its one argument as a parsed expression.
 fn call_text(call: &Mention, tokens: &Tokens<'_>) -> Option<(Span, Option<Node>)> {
     let first = tokens.index_at(call.location);
-    let open = if tokens.word(first + 1) == "." { first + 3 } else { first + 1 };
+    let open = if tokens.word(first + 1) == "." {
+        first + 3
+    } else {
+        first + 1
+    };
     (tokens.word(open) == "(").then_some(())?;
     let close = tokens.closing(open)?;
     let span = tokens.span(first).start..tokens.span(close).end;
@@ -112,7 +157,9 @@ fn call_text(call: &Mention, tokens: &Tokens<'_>) -> Option<(Span, Option<Node>)
 
 fn parse_expression(text: &str) -> Option<Node> {
     let mut statement = crate::parse::parse(&format!("SELECT {text}")).ok()?.pop()?;
-    let pg_query::NodeEnum::SelectStmt(select) = &mut statement.node else { return None };
+    let pg_query::NodeEnum::SelectStmt(select) = &mut statement.node else {
+        return None;
+    };
     match select.target_list.pop()?.node? {
         pg_query::NodeEnum::ResTarget(target) => target.val.map(|value| *value),
         _ => None,

@@ -4,8 +4,8 @@
 
 use pg_query::NodeEnum;
 use pg_query::protobuf::{
-    DeclareCursorStmt, DiscardMode, DiscardStmt, ExecuteStmt, FetchStmt, LockStmt, PrepareStmt, SelectStmt,
-    TransactionStmt, TransactionStmtKind, VariableSetKind, VariableSetStmt,
+    DeclareCursorStmt, DiscardMode, DiscardStmt, ExecuteStmt, FetchStmt, LockStmt, PrepareStmt,
+    SelectStmt, TransactionStmt, TransactionStmtKind, VariableSetKind, VariableSetStmt,
 };
 
 use super::names;
@@ -21,19 +21,27 @@ pub fn plan(statement: &Statement, node: &NodeEnum, context: &PlanContext<'_>) -
     match node {
         NodeEnum::TransactionStmt(node) => transaction(node, text),
         NodeEnum::VariableSetStmt(node) => set(node, text),
-        NodeEnum::VariableShowStmt(node) => rows(SessionCommand::Show { name: node.name.to_ascii_lowercase() }),
-        NodeEnum::ConstraintsSetStmt(_) => command(SessionCommand::SetConstraints { text: text.to_owned() }),
+        NodeEnum::VariableShowStmt(node) => rows(SessionCommand::Show {
+            name: node.name.to_ascii_lowercase(),
+        }),
+        NodeEnum::ConstraintsSetStmt(_) => command(SessionCommand::SetConstraints {
+            text: text.to_owned(),
+        }),
         NodeEnum::DiscardStmt(node) => discard(node),
         NodeEnum::PrepareStmt(node) => prepare(node, text),
         NodeEnum::ExecuteStmt(node) => execute(node, text),
-        NodeEnum::DeallocateStmt(node) => {
-            command(SessionCommand::Deallocate((!node.isall).then(|| node.name.clone())))
-        }
+        NodeEnum::DeallocateStmt(node) => command(SessionCommand::Deallocate(
+            (!node.isall).then(|| node.name.clone()),
+        )),
         NodeEnum::DeclareCursorStmt(node) => declare_cursor(node, statement, context),
         NodeEnum::FetchStmt(node) => fetch(node, text),
-        NodeEnum::ClosePortalStmt(node) => command(SessionCommand::CloseCursor(name_or_all(&node.portalname))),
+        NodeEnum::ClosePortalStmt(node) => {
+            command(SessionCommand::CloseCursor(name_or_all(&node.portalname)))
+        }
         NodeEnum::ListenStmt(node) => listen(&node.conditionname),
-        NodeEnum::UnlistenStmt(node) => command(SessionCommand::Unlisten(name_or_all(&node.conditionname))),
+        NodeEnum::UnlistenStmt(node) => {
+            command(SessionCommand::Unlisten(name_or_all(&node.conditionname)))
+        }
         NodeEnum::NotifyStmt(_) => notify(),
         NodeEnum::LockStmt(node) => lock(node, text, context),
         _ => Plan::refused(super::unsupported::statement()),
@@ -41,7 +49,11 @@ pub fn plan(statement: &Statement, node: &NodeEnum, context: &PlanContext<'_>) -
 }
 
 fn command(command: SessionCommand) -> Plan {
-    Plan::new(Action::Session(command), Effect::default(), "the session's own")
+    Plan::new(
+        Action::Session(command),
+        Effect::default(),
+        "the session's own",
+    )
 }
 
 fn rows(inner: SessionCommand) -> Plan {
@@ -58,8 +70,14 @@ fn transaction(node: &TransactionStmt, text: &str) -> Plan {
     use TransactionStmtKind as Kind;
     let savepoint = || node.savepoint_name.clone();
     command(match node.kind() {
-        Kind::TransStmtBegin => SessionCommand::Begin { modes: modes(text), start_transaction: false },
-        Kind::TransStmtStart => SessionCommand::Begin { modes: modes(text), start_transaction: true },
+        Kind::TransStmtBegin => SessionCommand::Begin {
+            modes: modes(text),
+            start_transaction: false,
+        },
+        Kind::TransStmtStart => SessionCommand::Begin {
+            modes: modes(text),
+            start_transaction: true,
+        },
         Kind::TransStmtCommit => SessionCommand::Commit { chain: node.chain },
         Kind::TransStmtRollback => SessionCommand::Rollback { chain: node.chain },
         Kind::TransStmtSavepoint => SessionCommand::Savepoint(savepoint()),
@@ -73,15 +91,22 @@ fn transaction(node: &TransactionStmt, text: &str) -> Plan {
 }
 
 fn two_phase_refusal() -> RouterError {
-    RouterError::unsupported("client-two-phase", "two-phase commit is not available to clients")
-        .detail("Oskol uses prepared transactions itself to commit on several shards.")
-        .hint("Use COMMIT: it is atomic over all shards.")
+    RouterError::unsupported(
+        "client-two-phase",
+        "two-phase commit is not available to clients",
+    )
+    .detail("Oskol uses prepared transactions itself to commit on several shards.")
+    .hint("Use COMMIT: it is atomic over all shards.")
 }
 
 /// The text after `BEGIN [WORK | TRANSACTION]` or `START TRANSACTION`.
 fn modes(text: &str) -> String {
     let tokens = Tokens::of(text);
-    let skip = if tokens.is_word(1, "work") || tokens.is_word(1, "transaction") { 2 } else { 1 };
+    let skip = if tokens.is_word(1, "work") || tokens.is_word(1, "transaction") {
+        2
+    } else {
+        1
+    };
     tokens.rest(skip).trim_end().to_owned()
 }
 
@@ -92,10 +117,15 @@ fn set(node: &VariableSetStmt, text: &str) -> Plan {
         VariableSetKind::VarReset => command(SessionCommand::Reset { name }),
         VariableSetKind::VarResetAll => command(SessionCommand::ResetAll),
         VariableSetKind::VarSetMulti => set_transaction(&name, text),
-        _ if is_transaction_characteristic(&name) => {
-            command(SessionCommand::SetTransaction { text, session: false })
-        }
-        _ => command(SessionCommand::Set { name, local: node.is_local, text }),
+        _ if is_transaction_characteristic(&name) => command(SessionCommand::SetTransaction {
+            text,
+            session: false,
+        }),
+        _ => command(SessionCommand::Set {
+            name,
+            local: node.is_local,
+            text,
+        }),
     }
 }
 
@@ -103,16 +133,25 @@ fn set(node: &VariableSetStmt, text: &str) -> Plan {
 fn set_transaction(name: &str, text: String) -> Plan {
     if name == "transaction snapshot" {
         return Plan::refused(
-            RouterError::unsupported("transaction-snapshot", "SET TRANSACTION SNAPSHOT is not supported")
-                .detail("A snapshot exported by one shard means nothing to the others."),
+            RouterError::unsupported(
+                "transaction-snapshot",
+                "SET TRANSACTION SNAPSHOT is not supported",
+            )
+            .detail("A snapshot exported by one shard means nothing to the others."),
         );
     }
-    command(SessionCommand::SetTransaction { text, session: name == "session characteristics" })
+    command(SessionCommand::SetTransaction {
+        text,
+        session: name == "session characteristics",
+    })
 }
 
 /// Settings of the running transaction, which a session must not keep.
 fn is_transaction_characteristic(name: &str) -> bool {
-    matches!(name, "transaction_isolation" | "transaction_read_only" | "transaction_deferrable")
+    matches!(
+        name,
+        "transaction_isolation" | "transaction_read_only" | "transaction_deferrable"
+    )
 }
 
 fn discard(node: &DiscardStmt) -> Plan {
@@ -127,30 +166,48 @@ fn discard(node: &DiscardStmt) -> Plan {
 /// `PREPARE name [(types)] AS query`: types and query are cut out of the text.
 fn prepare(node: &PrepareStmt, text: &str) -> Plan {
     let tokens = Tokens::of(text);
-    let types = if tokens.word(2) == "(" { tokens.list_items(2).unwrap_or_default() } else { Vec::new() };
+    let types = if tokens.word(2) == "(" {
+        tokens.list_items(2).unwrap_or_default()
+    } else {
+        Vec::new()
+    };
     let Some(keyword) = tokens.find_outside(2, |index| tokens.is_word(index, "as")) else {
         return Plan::refused(RouterError::new("42601", "syntax error in PREPARE"));
     };
     command(SessionCommand::Prepare {
         name: node.name.clone(),
-        argument_types: types.into_iter().map(|span| text[span].to_owned()).collect(),
+        argument_types: types
+            .into_iter()
+            .map(|span| text[span].to_owned())
+            .collect(),
         text: tokens.rest(keyword + 1).to_owned(),
     })
 }
 
 fn execute(node: &ExecuteStmt, text: &str) -> Plan {
     let tokens = Tokens::of(text);
-    let arguments = if tokens.word(2) == "(" { tokens.list_items(2).unwrap_or_default() } else { Vec::new() };
+    let arguments = if tokens.word(2) == "(" {
+        tokens.list_items(2).unwrap_or_default()
+    } else {
+        Vec::new()
+    };
     rows(SessionCommand::Execute {
         name: node.name.clone(),
-        arguments: arguments.into_iter().map(|span| text[span].to_owned()).collect(),
+        arguments: arguments
+            .into_iter()
+            .map(|span| text[span].to_owned())
+            .collect(),
     })
 }
 
 /// `CURSOR_OPT_HOLD` of PostgreSQL's `nodes/parsenodes.h`.
 const CURSOR_OPTION_HOLD: i32 = 0x20;
 
-fn declare_cursor(node: &DeclareCursorStmt, statement: &Statement, context: &PlanContext<'_>) -> Plan {
+fn declare_cursor(
+    node: &DeclareCursorStmt,
+    statement: &Statement,
+    context: &PlanContext<'_>,
+) -> Plan {
     let inner = match inner_query(&statement.text) {
         Ok(inner) => inner,
         Err(refusal) => return Plan::refused(refusal),
@@ -160,7 +217,12 @@ fn declare_cursor(node: &DeclareCursorStmt, statement: &Statement, context: &Pla
         return Plan::refused(refusal);
     }
     let hold = node.options & CURSOR_OPTION_HOLD != 0;
-    let effect = Effect { pins: hold, unpreparable: hold, writes: plan.effect.writes, ..Effect::default() };
+    let effect = Effect {
+        pins: hold,
+        unpreparable: hold,
+        writes: plan.effect.writes,
+        ..Effect::default()
+    };
     let reason = plan.reason.clone();
     Plan::new(
         Action::Session(SessionCommand::DeclareCursor {
@@ -186,14 +248,21 @@ fn inner_query(text: &str) -> Result<Statement, RouterError> {
 }
 
 fn fetch(node: &FetchStmt, text: &str) -> Plan {
-    let mut plan = command(SessionCommand::Fetch { cursor: node.portalname.clone(), text: text.to_owned() });
+    let mut plan = command(SessionCommand::Fetch {
+        cursor: node.portalname.clone(),
+        text: text.to_owned(),
+    });
     plan.effect.returns_rows = !node.ismove;
     plan
 }
 
 fn listen(channel: &str) -> Plan {
     let mut plan = command(SessionCommand::Listen(channel.to_owned()));
-    plan.effect = Effect { pins: true, unpreparable: true, ..Effect::default() };
+    plan.effect = Effect {
+        pins: true,
+        unpreparable: true,
+        ..Effect::default()
+    };
     plan
 }
 
@@ -201,20 +270,37 @@ fn listen(channel: &str) -> Plan {
 fn notify() -> Plan {
     Plan::new(
         Action::Home,
-        Effect { writes: true, unpreparable: true, ..Effect::default() },
+        Effect {
+            writes: true,
+            unpreparable: true,
+            ..Effect::default()
+        },
         "NOTIFY is sent where sessions listen: the home shard",
     )
 }
 
 fn lock(node: &LockStmt, text: &str, context: &PlanContext<'_>) -> Plan {
-    let everywhere = node.relations.iter().filter_map(names::range_var).any(|relation| {
-        matches!(scope::find(relation, context), Found::Relation(found)
+    let everywhere = node
+        .relations
+        .iter()
+        .filter_map(names::range_var)
+        .any(|relation| {
+            matches!(scope::find(relation, context), Found::Relation(found)
                 if scope::placement(&found, context) != Placement::Local)
-    });
-    let effect = Effect { writes: true, ..Effect::default() };
+        });
+    let effect = Effect {
+        writes: true,
+        ..Effect::default()
+    };
     if everywhere {
-        let action = Action::Session(SessionCommand::LockTable { text: text.to_owned() });
-        Plan::new(action, effect, "LOCK TABLE of a table that is on every shard")
+        let action = Action::Session(SessionCommand::LockTable {
+            text: text.to_owned(),
+        });
+        Plan::new(
+            action,
+            effect,
+            "LOCK TABLE of a table that is on every shard",
+        )
     } else {
         Plan::new(Action::Home, effect, "LOCK TABLE of local tables")
     }
@@ -226,8 +312,13 @@ pub fn set_config(node: &SelectStmt, text: &str) -> Option<Plan> {
     if call.name() != Some("set_config") {
         return None;
     }
-    let [name, value, is_local] = call.arguments else { return None };
-    let (Some(name), Some(local)) = (names::string_constant(name), names::boolean_constant(is_local)) else {
+    let [name, value, is_local] = call.arguments else {
+        return None;
+    };
+    let (Some(name), Some(local)) = (
+        names::string_constant(name),
+        names::boolean_constant(is_local),
+    ) else {
         return Some(Plan::refused(set_config_refusal()));
     };
     let name = name.to_ascii_lowercase();
@@ -235,7 +326,12 @@ pub fn set_config(node: &SelectStmt, text: &str) -> Option<Plan> {
     Some(if names::string_constant(value).is_some() {
         rows(SessionCommand::Set { name, local, text })
     } else if let Some(parameter) = names::parameter(value) {
-        rows(SessionCommand::SetFromParameter { name, local, parameter, column: call.column })
+        rows(SessionCommand::SetFromParameter {
+            name,
+            local,
+            parameter,
+            column: call.column,
+        })
     } else {
         Plan::refused(set_config_refusal())
     })
@@ -243,7 +339,10 @@ pub fn set_config(node: &SelectStmt, text: &str) -> Option<Plan> {
 
 /// A setting changed in the middle of a query would be changed on one shard only.
 pub fn set_config_refusal() -> RouterError {
-    RouterError::unsupported("set-config-inside", "set_config() is only supported as a statement of its own")
-        .detail("A setting changed inside a query would be changed on one shard only.")
-        .hint("Use SET, or SELECT set_config('name', 'value', false) with nothing else in it.")
+    RouterError::unsupported(
+        "set-config-inside",
+        "set_config() is only supported as a statement of its own",
+    )
+    .detail("A setting changed inside a query would be changed on one shard only.")
+    .hint("Use SET, or SELECT set_config('name', 'value', false) with nothing else in it.")
 }

@@ -54,7 +54,8 @@ impl<'a> Tokens<'a> {
 
     /// The first token that starts at byte `at` or later.
     pub fn index_at(&self, at: usize) -> usize {
-        self.tokens.partition_point(|token| offset(token.start) < at)
+        self.tokens
+            .partition_point(|token| offset(token.start) < at)
     }
 
     /// The token that closes the bracket or parenthesis opened by token `open`.
@@ -98,7 +99,9 @@ impl<'a> Tokens<'a> {
         }
         let mut items = Vec::new();
         let mut first = open + 1;
-        while let Some(comma) = self.find_outside(first, |index| index >= close || self.word(index) == ",") {
+        while let Some(comma) =
+            self.find_outside(first, |index| index >= close || self.word(index) == ",")
+        {
             items.push(self.span(first).start..self.span(comma - 1).end);
             if comma >= close {
                 return Some(items);

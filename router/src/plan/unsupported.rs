@@ -11,6 +11,9 @@ pub fn statement() -> RouterError {
 }
 
 pub fn oskol_schema() -> RouterError {
-    RouterError::unsupported("oskol-schema", "schema \"oskol\" belongs to the cluster's own catalog")
-        .hint("Use the functions oskol.shard_table(), oskol.reference_table() and oskol.local_table().")
+    RouterError::unsupported(
+        "oskol-schema",
+        "schema \"oskol\" belongs to the cluster's own catalog",
+    )
+    .hint("Use the functions oskol.shard_table(), oskol.reference_table() and oskol.local_table().")
 }

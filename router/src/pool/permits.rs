@@ -25,18 +25,34 @@ pub struct Permits {
 impl Permits {
     /// `limit`: connections a shard.
     pub fn new(shards: impl Iterator<Item = ShardId>, limit: usize) -> Self {
-        let none = || ShardPermits { taken: AtomicUsize::new(0), waiting: AtomicUsize::new(0) };
+        let none = || ShardPermits {
+            taken: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+        };
         let shards = shards.map(|shard| (shard, none())).collect();
-        Self { shards, limit, reserve: (limit / 4).max(1) }
+        Self {
+            shards,
+            limit,
+            reserve: (limit / 4).max(1),
+        }
     }
 
     /// Takes a permit if there is one. `holding` opens the reserve.
     pub fn acquire(self: &Arc<Self>, shard: ShardId, holding: bool) -> Option<Permit> {
-        let limit = if holding { self.limit + self.reserve } else { self.limit };
+        let limit = if holding {
+            self.limit + self.reserve
+        } else {
+            self.limit
+        };
         let take = |taken: usize| (taken < limit).then_some(taken + 1);
         let taken = &self.shards.get(&shard)?.taken;
-        taken.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).ok()?;
-        Some(Permit { permits: Arc::clone(self), shard })
+        taken
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, take)
+            .ok()?;
+        Some(Permit {
+            permits: Arc::clone(self),
+            shard,
+        })
     }
 
     /// More are taken than the plain limit allows: the reserve is in use, give it back first.
@@ -46,12 +62,16 @@ impl Permits {
 
     /// Connections to `shard`, open or being opened, over all workers.
     pub fn taken(&self, shard: ShardId) -> usize {
-        self.shards.get(&shard).map_or(0, |shard| shard.taken.load(Ordering::Acquire))
+        self.shards
+            .get(&shard)
+            .map_or(0, |shard| shard.taken.load(Ordering::Acquire))
     }
 
     /// Sessions that wait for a connection to `shard`, over all workers.
     pub fn waiting(&self, shard: ShardId) -> usize {
-        self.shards.get(&shard).map_or(0, |shard| shard.waiting.load(Ordering::Acquire))
+        self.shards
+            .get(&shard)
+            .map_or(0, |shard| shard.waiting.load(Ordering::Acquire))
     }
 
     /// Counts the caller among those that wait until the guard is dropped.
@@ -59,7 +79,10 @@ impl Permits {
         if let Some(count) = self.shards.get(&shard) {
             count.waiting.fetch_add(1, Ordering::AcqRel);
         }
-        Waiting { permits: Arc::clone(self), shard }
+        Waiting {
+            permits: Arc::clone(self),
+            shard,
+        }
     }
 }
 

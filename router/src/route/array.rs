@@ -5,15 +5,21 @@ use std::borrow::Cow;
 use schema::KeyType;
 use wire::Format;
 
-use super::value::{Value, declared};
 use super::Arguments;
+use super::value::{Value, declared};
+use crate::plan::KeyExpr;
 use crate::plan::key::Constant;
 use crate::plan::scope::{INT2, INT4, INT8, TEXT, UUID, VARCHAR};
-use crate::plan::KeyExpr;
 
 /// Oids of the array types of the key types, from PostgreSQL's `pg_type.dat`.
-const ELEMENT_OF: [(u32, u32); 6] =
-    [(1005, INT2), (1007, INT4), (1016, INT8), (1009, TEXT), (1015, VARCHAR), (2951, UUID)];
+const ELEMENT_OF: [(u32, u32); 6] = [
+    (1005, INT2),
+    (1007, INT4),
+    (1016, INT8),
+    (1009, TEXT),
+    (1015, VARCHAR),
+    (2951, UUID),
+];
 
 /// Calls `take` with every element that is not NULL. `None`: the array cannot be read exactly, or
 /// `take` said no.
@@ -24,11 +30,29 @@ pub(super) fn for_each(
     mut take: impl FnMut(Value<'_>) -> bool,
 ) -> Option<()> {
     match (array, arguments) {
-        (KeyExpr::Literal { value: Constant::String(text), cast_to: None, negative: false, .. }, Arguments::Whole | Arguments::Bound { .. }) => {
-            text_elements(text.as_bytes(), element_type(key_type), take)
-        }
-        (KeyExpr::Literal { value: Constant::Null, .. }, _) => Some(()),
-        (KeyExpr::Parameter { number, cast_to: None }, Arguments::Bound { bind, types }) => {
+        (
+            KeyExpr::Literal {
+                value: Constant::String(text),
+                cast_to: None,
+                negative: false,
+                ..
+            },
+            Arguments::Whole | Arguments::Bound { .. },
+        ) => text_elements(text.as_bytes(), element_type(key_type), take),
+        (
+            KeyExpr::Literal {
+                value: Constant::Null,
+                ..
+            },
+            _,
+        ) => Some(()),
+        (
+            KeyExpr::Parameter {
+                number,
+                cast_to: None,
+            },
+            Arguments::Bound { bind, types },
+        ) => {
             let index = usize::from(*number).checked_sub(1)?;
             let oid = types.get(index).copied().unwrap_or(0);
             let element = match ELEMENT_OF.iter().find(|(array, _)| *array == oid) {
@@ -111,7 +135,11 @@ fn item(text: &[u8]) -> Option<(Item<'_>, &[u8])> {
     if item.is_empty() || item.iter().any(|byte| matches!(byte, b'{' | b'"' | b'\\')) {
         return None;
     }
-    let item = if item.eq_ignore_ascii_case(b"null") { Item::Null } else { Item::Text(Cow::Borrowed(item)) };
+    let item = if item.eq_ignore_ascii_case(b"null") {
+        Item::Null
+    } else {
+        Item::Text(Cow::Borrowed(item))
+    };
     Some((item, after))
 }
 
@@ -135,7 +163,11 @@ fn quoted_item(text: &[u8]) -> Option<(Item<'_>, &[u8])> {
 
 /// PostgreSQL's `array_send`: dimensions, flags, element type, then per dimension length and bound,
 /// then the elements, each behind its length.
-fn binary_elements(bytes: &[u8], element: u32, take: &mut impl FnMut(Value<'_>) -> bool) -> Option<()> {
+fn binary_elements(
+    bytes: &[u8],
+    element: u32,
+    take: &mut impl FnMut(Value<'_>) -> bool,
+) -> Option<()> {
     let mut words = Words(bytes);
     let dimensions = words.next()?;
     let _has_nulls = words.next()?;

@@ -52,7 +52,9 @@ trait Negate {
 
 impl Negate for u64 {
     fn checked_neg_to_i64(self) -> Integer {
-        0_i64.checked_sub_unsigned(self).map_or(Integer::Invalid, Integer::Value)
+        0_i64
+            .checked_sub_unsigned(self)
+            .map_or(Integer::Invalid, Integer::Value)
     }
 }
 
@@ -86,7 +88,9 @@ pub(super) fn numeric(text: &[u8]) -> Integer {
         [b'+', rest @ ..] => (false, rest),
         rest => (false, rest),
     };
-    let Some((digits, scale)) = decimal(rest) else { return Integer::Unclear };
+    let Some((digits, scale)) = decimal(rest) else {
+        return Integer::Unclear;
+    };
     match scaled(&digits, scale) {
         Some(value) if negative => value.checked_neg_to_i64(),
         Some(value) => i64::try_from(value).map_or(Integer::Invalid, Integer::Value),
@@ -96,13 +100,19 @@ pub(super) fn numeric(text: &[u8]) -> Integer {
 
 /// Significant digits without zeros at either end, and the power of ten they are to be taken times.
 fn decimal(text: &[u8]) -> Option<(Vec<u8>, i64)> {
-    let mantissa_length = text.iter().position(|byte| matches!(byte, b'e' | b'E')).unwrap_or(text.len());
+    let mantissa_length = text
+        .iter()
+        .position(|byte| matches!(byte, b'e' | b'E'))
+        .unwrap_or(text.len());
     let (mantissa, exponent) = text.split_at(mantissa_length);
     let exponent = match exponent {
         [] => 0,
         [_, digits @ ..] => std::str::from_utf8(digits).ok()?.parse::<i32>().ok()?,
     };
-    let point = mantissa.iter().position(|&byte| byte == b'.').unwrap_or(mantissa.len());
+    let point = mantissa
+        .iter()
+        .position(|&byte| byte == b'.')
+        .unwrap_or(mantissa.len());
     let fraction = mantissa.get(point + 1..).unwrap_or_default();
     let mut digits: Vec<u8> = mantissa[..point].iter().chain(fraction).copied().collect();
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
@@ -135,7 +145,9 @@ pub(super) fn uuid(text: &[u8]) -> Option<[u8; 16]> {
     };
     let mut bytes = [0; 16];
     for (index, byte) in bytes.iter_mut().enumerate() {
-        let [high, low, after @ ..] = rest else { return None };
+        let [high, low, after @ ..] = rest else {
+            return None;
+        };
         *byte = (hexadecimal(*high)? << 4) | hexadecimal(*low)?;
         rest = match after {
             [b'-', after @ ..] if index % 2 == 1 && index < 15 => after,
@@ -147,5 +159,7 @@ pub(super) fn uuid(text: &[u8]) -> Option<[u8; 16]> {
 
 fn hexadecimal(digit: u8) -> Option<u8> {
     // 16 is a valid radix and a hexadecimal digit fits a byte.
-    (digit as char).to_digit(16).and_then(|value| u8::try_from(value).ok())
+    (digit as char)
+        .to_digit(16)
+        .and_then(|value| u8::try_from(value).ok())
 }

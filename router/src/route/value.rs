@@ -9,9 +9,9 @@ use wire::Format;
 use super::number::{self, Integer};
 use super::{Arguments, Target};
 use crate::parse::shape::LiteralKind;
+use crate::plan::KeyExpr;
 use crate::plan::key::{Arithmetic, Constant};
 use crate::plan::scope::{INT2, INT4, INT8, TEXT, UUID, VARCHAR};
-use crate::plan::KeyExpr;
 
 const UNKNOWN_TYPE: u32 = 705;
 const NUMERIC: u32 = 1700;
@@ -21,7 +21,10 @@ const NUMERIC: u32 = 1700;
 pub(super) enum Value<'a> {
     Null,
     /// `oid`: int2, int4 or int8; 0 for a parameter whose type PostgreSQL has yet to settle.
-    Integer { value: i64, oid: u32 },
+    Integer {
+        value: i64,
+        oid: u32,
+    },
     /// A number that is compared as numeric.
     Numeric(Cow<'a, [u8]>),
     /// A quoted literal or a parameter of no declared type: read by the key type's input function.
@@ -48,12 +51,16 @@ impl Value<'_> {
         match key_type {
             KeyType::Int2 | KeyType::Int4 | KeyType::Int8 => self.as_integer().map(Key::Int),
             KeyType::Text | KeyType::Varchar => match self {
-                Self::Untyped(text) | Self::Text(text) | Self::MaybeOtherwise(text) => Ok(Key::Text(text)),
+                Self::Untyped(text) | Self::Text(text) | Self::MaybeOtherwise(text) => {
+                    Ok(Key::Text(text))
+                }
                 _ => Err(Target::Unknown),
             },
             KeyType::Uuid => match self {
                 Self::Untyped(text) => number::uuid(text).map(Key::Uuid).ok_or(Target::Nowhere),
-                Self::MaybeOtherwise(text) => number::uuid(text).map(Key::Uuid).ok_or(Target::Unknown),
+                Self::MaybeOtherwise(text) => {
+                    number::uuid(text).map(Key::Uuid).ok_or(Target::Unknown)
+                }
                 Self::Uuid(bytes) => Ok(Key::Uuid(*bytes)),
                 _ => Err(Target::Unknown),
             },
@@ -83,11 +90,13 @@ impl Value<'_> {
         match (self, to) {
             (Self::Null, _) => Self::Null,
             (Self::Integer { value, .. }, INT2 | INT4 | INT8) => Self::integer_of(value, to),
-            (Self::Untyped(text) | Self::Text(text), INT2 | INT4 | INT8) => match number::integer(&text) {
-                Integer::Value(value) => Self::integer_of(value, to),
-                Integer::Invalid => Self::Invalid,
-                Integer::Unclear => Self::Unknown,
-            },
+            (Self::Untyped(text) | Self::Text(text), INT2 | INT4 | INT8) => {
+                match number::integer(&text) {
+                    Integer::Value(value) => Self::integer_of(value, to),
+                    Integer::Invalid => Self::Invalid,
+                    Integer::Unclear => Self::Unknown,
+                }
+            }
             (Self::Numeric(text), INT2 | INT4 | INT8) => match number::numeric(&text) {
                 Integer::Value(value) => Self::integer_of(value, to),
                 // A fraction is rounded, which is PostgreSQL's business.
@@ -105,7 +114,11 @@ impl Value<'_> {
 
     /// `value` as that type; out of its range PostgreSQL raises an error.
     fn integer_of(value: i64, oid: u32) -> Self {
-        if fits(value, oid) { Self::Integer { value, oid } } else { Self::Invalid }
+        if fits(value, oid) {
+            Self::Integer { value, oid }
+        } else {
+            Self::Invalid
+        }
     }
 }
 
@@ -134,9 +147,16 @@ impl<'a> Evaluation<'a> {
         match key {
             KeyExpr::Parameter { number, cast_to } => self.parameter(*number, *cast_to, false),
             KeyExpr::SharedParameter { number, cast_to } => self.parameter(*number, *cast_to, true),
-            KeyExpr::Literal { location, negative, cast_to, value } => {
+            KeyExpr::Literal {
+                location,
+                negative,
+                cast_to,
+                value,
+            } => {
                 let value = match self.arguments {
-                    Arguments::Shape { text, literals } => from_shape(*location, *negative, text, literals),
+                    Arguments::Shape { text, literals } => {
+                        from_shape(*location, *negative, text, literals)
+                    }
                     Arguments::Whole | Arguments::Bound { .. } => constant(value, *negative),
                 };
                 match cast_to {
@@ -144,17 +164,22 @@ impl<'a> Evaluation<'a> {
                     None => value,
                 }
             }
-            KeyExpr::Arithmetic { operator, left, right } => {
-                arithmetic(*operator, self.value(left), self.value(right))
-            }
-            KeyExpr::GeneratedId(index) => {
-                self.ids.get(*index).map_or(Value::Unknown, |&value| Value::Integer { value, oid: INT8 })
-            }
+            KeyExpr::Arithmetic {
+                operator,
+                left,
+                right,
+            } => arithmetic(*operator, self.value(left), self.value(right)),
+            KeyExpr::GeneratedId(index) => self
+                .ids
+                .get(*index)
+                .map_or(Value::Unknown, |&value| Value::Integer { value, oid: INT8 }),
         }
     }
 
     fn parameter(&self, number: u16, cast_to: Option<u32>, shared: bool) -> Value<'a> {
-        let Arguments::Bound { bind, types } = self.arguments else { return Value::Unknown };
+        let Arguments::Bound { bind, types } = self.arguments else {
+            return Value::Unknown;
+        };
         let index = usize::from(number).wrapping_sub(1);
         let (format, bytes) = match bind.parameter(index) {
             Some((format, Some(bytes))) => (format, bytes),
@@ -210,7 +235,11 @@ fn binary_integer<'a>(bytes: &[u8], oid: u32) -> Value<'a> {
     } else {
         return Value::Invalid;
     };
-    if oid == 0 || oid == own { Value::Integer { value, oid } } else { Value::Invalid }
+    if oid == 0 || oid == own {
+        Value::Integer { value, oid }
+    } else {
+        Value::Invalid
+    }
 }
 
 /// A constant of the plan.
@@ -218,7 +247,9 @@ fn constant(constant: &Constant, negative: bool) -> Value<'_> {
     match constant {
         Constant::Null => Value::Null,
         Constant::Integer(value) => integer_constant(if negative { -value } else { *value }),
-        Constant::Numeric(digits) if negative => Value::Numeric(Cow::Owned(format!("-{digits}").into_bytes())),
+        Constant::Numeric(digits) if negative => {
+            Value::Numeric(Cow::Owned(format!("-{digits}").into_bytes()))
+        }
         Constant::Numeric(digits) => Value::Numeric(Cow::Borrowed(digits.as_bytes())),
         Constant::String(text) => Value::Untyped(Cow::Borrowed(text.as_bytes())),
         Constant::Boolean(_) => Value::Unknown,
@@ -227,7 +258,11 @@ fn constant(constant: &Constant, negative: bool) -> Value<'_> {
 
 /// PostgreSQL gives an integer literal the smaller of int4 and int8 that it fits.
 fn integer_constant<'a>(value: i64) -> Value<'a> {
-    let oid = if i32::try_from(value).is_ok() { INT4 } else { INT8 };
+    let oid = if i32::try_from(value).is_ok() {
+        INT4
+    } else {
+        INT8
+    };
     Value::Integer { value, oid }
 }
 
@@ -241,7 +276,11 @@ fn from_shape<'a>(
 ) -> Value<'a> {
     let literal = literals.get(ordinal as usize);
     let span = literal.and_then(|literal| {
-        Some((literal.kind, text.as_bytes().get(literal.start as usize..literal.end as usize)?))
+        Some((
+            literal.kind,
+            text.as_bytes()
+                .get(literal.start as usize..literal.end as usize)?,
+        ))
     });
     match span {
         Some((LiteralKind::Integer, digits)) => match number::integer(digits) {
@@ -274,8 +313,13 @@ fn unquoted(inner: &[u8]) -> Cow<'_, [u8]> {
 /// `left operator right` of integers by PostgreSQL's types: the wider of the two; out of its range
 /// PostgreSQL raises an error of its own.
 fn arithmetic<'a>(operator: Arithmetic, left: Value<'_>, right: Value<'_>) -> Value<'a> {
-    let (Some((left, left_oid)), Some((right, right_oid))) = (operand(&left), operand(&right)) else {
-        return if left == Value::Null || right == Value::Null { Value::Null } else { Value::Unknown };
+    let (Some((left, left_oid)), Some((right, right_oid))) = (operand(&left), operand(&right))
+    else {
+        return if left == Value::Null || right == Value::Null {
+            Value::Null
+        } else {
+            Value::Unknown
+        };
     };
     let result = match operator {
         Arithmetic::Add => left.checked_add(right),
@@ -308,5 +352,9 @@ fn wider(left: u32, right: u32) -> u32 {
         INT4 => 2,
         _ => 3,
     };
-    if width(left) >= width(right) { left } else { right }
+    if width(left) >= width(right) {
+        left
+    } else {
+        right
+    }
 }

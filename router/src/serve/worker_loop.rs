@@ -23,7 +23,10 @@ const GRACE: Duration = Duration::from_secs(10);
 
 /// Runs until told to stop; blocks its thread.
 pub(super) fn run(index: usize, shared: Shared, inbox: WorkerInbox) {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             tracing::error!(%error, "cannot start the runtime of a worker");
@@ -45,11 +48,17 @@ fn worker_state(index: usize, shared: &Shared) -> Result<WorkerState, crate::dia
     let parameters = Rc::default();
     let plain = Rc::default();
     let config = Arc::clone(&shared.config);
-    let connector = Connector::new(Arc::clone(&config), Rc::clone(&parameters), Rc::clone(&plain))?;
+    let connector = Connector::new(
+        Arc::clone(&config),
+        Rc::clone(&parameters),
+        Rc::clone(&plain),
+    )?;
     let pools = Pools::new(Arc::clone(&config), Arc::clone(&shared.permits), connector);
     let metrics = shared.metrics.add_worker();
     let control = shared.control.clone();
-    Ok(WorkerState::new(index, config, control, pools, metrics, parameters, plain))
+    Ok(WorkerState::new(
+        index, config, control, pools, metrics, parameters, plain,
+    ))
 }
 
 async fn serve(state: Rc<WorkerState>, shared: Shared, mut inbox: WorkerInbox) {
@@ -91,8 +100,14 @@ fn take(state: &Rc<WorkerState>, shared: &Shared, message: WorkerMessage) {
 
 /// Handshake, then the session. Boxed in parts, so that an idle session keeps only what it needs.
 async fn one_client(state: Rc<WorkerState>, shared: Shared, client: NewClient) {
-    let NewClient { socket, peer, place } = client;
-    let Ok(stream) = socket.into_stream() else { return };
+    let NewClient {
+        socket,
+        peer,
+        place,
+    } = client;
+    let Ok(stream) = socket.into_stream() else {
+        return;
+    };
     let accepted = Box::pin(handshake::accept(stream, peer, &shared.handshake)).await;
     let handshaken = match accepted {
         Ok(Accepted::Session(handshaken)) => handshaken,
@@ -121,12 +136,19 @@ async fn one_client(state: Rc<WorkerState>, shared: Shared, client: NewClient) {
 async fn cancel(state: Rc<WorkerState>, session: SessionId, delivered: oneshot::Sender<()>) {
     let found = state.sessions.borrow().get(&session).cloned();
     if let Some(session) = found {
-        session.cancels_under_way.set(session.cancels_under_way.get() + 1);
+        session
+            .cancels_under_way
+            .set(session.cancels_under_way.get() + 1);
         let targets = session.targets.borrow().clone();
         for target in &targets {
-            state.pools.cancel(target.shard, target.process_id, &target.secret).await;
+            state
+                .pools
+                .cancel(target.shard, target.process_id, &target.secret)
+                .await;
         }
-        session.cancels_under_way.set(session.cancels_under_way.get() - 1);
+        session
+            .cancels_under_way
+            .set(session.cancels_under_way.get() - 1);
         session.cancel_done.notify_waiters();
     }
     let _ = delivered.send(());
@@ -152,14 +174,25 @@ async fn stop(state: &Rc<WorkerState>) {
 
 fn report(state: &WorkerState) -> WorkerReport {
     let sessions = state.sessions.borrow();
-    let clients = sessions.values().map(|session| client_report(session)).collect();
-    let pools = state.pools.figures().into_iter().map(|(shard, figures)| PoolReport {
-        shard,
-        idle: figures.idle,
-        leased: figures.leased,
-        waiting: figures.waiting,
-    });
-    WorkerReport { clients, pools: pools.collect() }
+    let clients = sessions
+        .values()
+        .map(|session| client_report(session))
+        .collect();
+    let pools = state
+        .pools
+        .figures()
+        .into_iter()
+        .map(|(shard, figures)| PoolReport {
+            shard,
+            idle: figures.idle,
+            leased: figures.leased,
+            waiting: figures.waiting,
+        });
+    WorkerReport {
+        clients,
+        pools: pools.collect(),
+        ..WorkerReport::default()
+    }
 }
 
 fn client_report(session: &SessionShared) -> ClientReport {
@@ -176,6 +209,11 @@ fn client_report(session: &SessionShared) -> ClientReport {
             _ => "active",
         },
         connected: session.connected_at.elapsed(),
-        shards: session.targets.borrow().iter().map(|target| target.shard).collect(),
+        shards: session
+            .targets
+            .borrow()
+            .iter()
+            .map(|target| target.shard)
+            .collect(),
     }
 }

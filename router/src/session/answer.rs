@@ -91,8 +91,16 @@ impl Session {
     }
 
     /// After a fault in the extended protocol: told once, then all is skipped up to Sync.
-    pub(super) async fn extended_fault(&mut self, fault: Fault, at_sync: bool) -> Result<(), Fault> {
-        let fault = if self.drain_before_fault().await { fault } else { Fault::AlreadyTold };
+    pub(super) async fn extended_fault(
+        &mut self,
+        fault: Fault,
+        at_sync: bool,
+    ) -> Result<(), Fault> {
+        let fault = if self.drain_before_fault().await {
+            fault
+        } else {
+            Fault::AlreadyTold
+        };
         self.extended.abandon();
         self.answer_fault(fault)?;
         if at_sync {
@@ -114,7 +122,8 @@ impl Session {
         if self.transaction.state != State::Failed || ends_transaction(plan) {
             return Ok(());
         }
-        let text = "current transaction is aborted, commands ignored until end of transaction block";
+        let text =
+            "current transaction is aborted, commands ignored until end of transaction block";
         Err(RouterError::new("25P02", text).into())
     }
 

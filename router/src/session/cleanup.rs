@@ -76,7 +76,9 @@ impl Session {
     /// The router refuses in the middle of a pipeline: what was sent before is answered first.
     /// False: one of those has failed, and the client was told.
     pub(super) async fn drain_before_fault(&mut self) -> bool {
-        let Some(active) = self.extended.active() else { return true };
+        let Some(active) = self.extended.active() else {
+            return true;
+        };
         if self.slots.is_empty() || self.transaction.branches[active].server.broken {
             return true;
         }
@@ -101,8 +103,10 @@ impl Session {
             }
             if branch.server.status != b'I' {
                 let rollback = branch.server.query("ROLLBACK", &self.worker.parameters);
-                branch.server.broken =
-                    !matches!(tokio::time::timeout(RECOVERY_LIMIT, rollback).await, Ok(Ok(_)));
+                branch.server.broken = !matches!(
+                    tokio::time::timeout(RECOVERY_LIMIT, rollback).await,
+                    Ok(Ok(_))
+                );
             }
             self.worker.pools.give_back(branch.server);
         }
@@ -114,7 +118,10 @@ impl Session {
 
     /// A statement may still run there for nobody: cancel it and close the connection.
     async fn cancel_and_close(&self, mut server: Box<crate::backend::Server>) {
-        self.worker.pools.cancel(server.shard, server.process_id, &server.secret).await;
+        self.worker
+            .pools
+            .cancel(server.shard, server.process_id, &server.secret)
+            .await;
         server.broken = true;
         self.worker.pools.give_back(server);
     }

@@ -51,7 +51,11 @@ impl Session {
                     return self.answer_fault_and_ready(fault).await;
                 }
                 self.after_ready(index).await;
-                if hidden { self.answer_ready().await } else { Ok(()) }
+                if hidden {
+                    self.answer_ready().await
+                } else {
+                    Ok(())
+                }
             }
             // In the extended protocol the client's Sync follows.
             _ => Ok(()),

@@ -39,9 +39,10 @@ impl Invocation<'_> {
     pub fn arguments(&self) -> crate::route::Arguments<'_> {
         match self {
             Self::Simple { .. } => crate::route::Arguments::Whole,
-            Self::Extended { identity, bind, .. } => {
-                crate::route::Arguments::Bound { bind, types: &identity.types }
-            }
+            Self::Extended { identity, bind, .. } => crate::route::Arguments::Bound {
+                bind,
+                types: &identity.types,
+            },
         }
     }
 }
@@ -90,7 +91,10 @@ impl Session {
 
     /// The next rows of a portal that was fetched in part.
     pub(super) fn more_rows(&mut self, mut rest: Remainder, max_rows: i32) -> Option<Remainder> {
-        let wanted = usize::try_from(max_rows).ok().filter(|n| *n > 0).unwrap_or(usize::MAX);
+        let wanted = usize::try_from(max_rows)
+            .ok()
+            .filter(|n| *n > 0)
+            .unwrap_or(usize::MAX);
         for row in rest.rows.drain(..wanted.min(rest.rows.len())) {
             self.out.extend_from_slice(&row);
         }

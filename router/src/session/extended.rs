@@ -41,7 +41,11 @@ pub enum Portal {
     /// It lives on this shard under its own name.
     OnShard(ShardId),
     /// The router runs it: the whole Bind message is kept.
-    Here { prepared: Rc<Prepared>, bind: Bytes, rest: Option<super::execute::Remainder> },
+    Here {
+        prepared: Rc<Prepared>,
+        bind: Bytes,
+        rest: Option<super::execute::Remainder>,
+    },
 }
 
 /// State of the extended protocol.
@@ -63,7 +67,11 @@ pub struct Extended {
 
 impl Extended {
     pub fn get(&self, name: &[u8]) -> Option<&Rc<Prepared>> {
-        if name.is_empty() { self.unnamed.as_ref() } else { self.named.get(name) }
+        if name.is_empty() {
+            self.unnamed.as_ref()
+        } else {
+            self.named.get(name)
+        }
     }
 
     pub(super) fn put_portal(&mut self, name: &[u8], portal: Portal) {
@@ -75,11 +83,19 @@ impl Extended {
     }
 
     fn portal(&self, name: &[u8]) -> Option<&Portal> {
-        if name.is_empty() { self.unnamed_portal.as_ref() } else { self.portals.get(name) }
+        if name.is_empty() {
+            self.unnamed_portal.as_ref()
+        } else {
+            self.portals.get(name)
+        }
     }
 
     pub(super) fn take_portal(&mut self, name: &[u8]) -> Option<Portal> {
-        if name.is_empty() { self.unnamed_portal.take() } else { self.portals.remove(name) }
+        if name.is_empty() {
+            self.unnamed_portal.take()
+        } else {
+            self.portals.remove(name)
+        }
     }
 
     /// An error has ended the pipeline: what waited in it is forgotten.
@@ -138,7 +154,8 @@ impl Session {
     fn parse_message(&mut self, message: &[u8]) -> Result<(), Fault> {
         let parse = frontend::Parse::parse(&message[5..])?;
         self.refresh_space();
-        let text = std::str::from_utf8(parse.query).map_err(|_| super::simple::client_encoding())?;
+        let text =
+            std::str::from_utf8(parse.query).map_err(|_| super::simple::client_encoding())?;
         if !self.encoding_is_safe(text) {
             return Err(super::simple::client_encoding().into());
         }
@@ -177,7 +194,10 @@ impl Session {
     /// The statement of that name, planned for the catalog of now.
     pub(super) fn prepared(&mut self, name: &[u8]) -> Result<Rc<Prepared>, Fault> {
         self.refresh_space();
-        let known = self.extended.get(name).ok_or_else(|| no_such_statement(name))?;
+        let known = self
+            .extended
+            .get(name)
+            .ok_or_else(|| no_such_statement(name))?;
         let known = Rc::clone(known);
         if known.version == self.space.state.version && self.transaction.private.is_none() {
             return Ok(known);
@@ -201,14 +221,18 @@ impl Session {
         let prepared = self.prepared(bind.statement)?;
         let parsed_now = self.take_waiting(bind.statement).await?;
         self.check_not_failed(&prepared.plan)?;
-        let arguments = Arguments::Bound { bind: &bind, types: &prepared.identity.types };
+        let arguments = Arguments::Bound {
+            bind: &bind,
+            types: &prepared.identity.types,
+        };
         match self.one_shard(&prepared.plan, arguments) {
             OneShard::Shard(shard) => {
                 let index = self.activate(shard).await?;
                 self.note_effect(index, prepared.plan.effect);
                 self.ensure_prepared(index, &prepared.identity, parsed_now, bind.statement)?;
                 self.send_bind(index, &bind, &prepared.identity, &[])?;
-                self.extended.put_portal(bind.portal, Portal::OnShard(shard));
+                self.extended
+                    .put_portal(bind.portal, Portal::OnShard(shard));
                 Ok(())
             }
             OneShard::No => Box::pin(self.bind_here(message, &bind, prepared, parsed_now)).await,
@@ -231,12 +255,20 @@ impl Session {
             self.answer(Answer::ParseComplete);
         }
         if let Some(shard) = self.bind_with_ids(bind, &prepared).await? {
-            self.extended.put_portal(bind.portal, Portal::OnShard(shard));
+            self.extended
+                .put_portal(bind.portal, Portal::OnShard(shard));
             return Ok(());
         }
         self.answer(Answer::BindComplete);
         let kept = Bytes::copy_from_slice(message);
-        self.extended.put_portal(bind.portal, Portal::Here { prepared, bind: kept, rest: None });
+        self.extended.put_portal(
+            bind.portal,
+            Portal::Here {
+                prepared,
+                bind: kept,
+                rest: None,
+            },
+        );
         Ok(())
     }
 
@@ -284,14 +316,21 @@ impl Session {
             server.prepared.unnamed = Some((Rc::clone(identity), version));
         } else if let Some(evicted) = server.prepared.insert(identity.number) {
             let name = format!("o{evicted}");
-            write::close(&mut server.outbuf, StatementOrPortal::Statement, name.as_bytes());
+            write::close(
+                &mut server.outbuf,
+                StatementOrPortal::Statement,
+                name.as_bytes(),
+            );
             self.slots.push_back(Slot::Close { hidden: true });
         }
         let server = &mut self.transaction.branches[index].server;
         let name = server_name(identity, client_name);
         let types = identity.types.iter().copied();
         write::parse(&mut server.outbuf, name, identity.text.as_bytes(), types)?;
-        self.slots.push_back(Slot::Parse { number: identity.number, hidden: !parsed_now });
+        self.slots.push_back(Slot::Parse {
+            number: identity.number,
+            hidden: !parsed_now,
+        });
         Ok(())
     }
 
@@ -338,8 +377,13 @@ impl Session {
         match self.extended.active {
             Some(index) => Ok(index),
             None => {
-                let needs_home = matches!(prepared.plan.action, Action::Home | Action::Temporary(_));
-                let shard = if needs_home { self.home() } else { self.any_shard() };
+                let needs_home =
+                    matches!(prepared.plan.action, Action::Home | Action::Temporary(_));
+                let shard = if needs_home {
+                    self.home()
+                } else {
+                    self.any_shard()
+                };
                 self.activate(shard).await
             }
         }
@@ -380,7 +424,11 @@ impl Session {
         write::flush(&mut self.transaction.branches[active].server.outbuf);
         self.failed = false;
         self.relay(active).await?;
-        if self.failed { Err(Fault::AlreadyTold) } else { Ok(()) }
+        if self.failed {
+            Err(Fault::AlreadyTold)
+        } else {
+            Ok(())
+        }
     }
 
     /// Before the router itself answers: everything sent so far is answered first.
@@ -409,7 +457,10 @@ impl Session {
         match self.extended.portal(describe.name) {
             Some(Portal::OnShard(shard)) => {
                 let index = self.activate(*shard).await?;
-                self.transaction.branches[index].server.outbuf.extend_from_slice(message);
+                self.transaction.branches[index]
+                    .server
+                    .outbuf
+                    .extend_from_slice(message);
                 self.slots.push_back(Slot::DescribePortal);
                 Ok(())
             }
@@ -438,8 +489,13 @@ impl Session {
         self.ensure_prepared(index, &prepared.identity, parsed_now, name)?;
         let server = &mut self.transaction.branches[index].server;
         let server_name = server_name(&prepared.identity, name);
-        write::describe(&mut server.outbuf, StatementOrPortal::Statement, server_name);
-        self.slots.push_back(Slot::DescribeStatement { parameters: None });
+        write::describe(
+            &mut server.outbuf,
+            StatementOrPortal::Statement,
+            server_name,
+        );
+        self.slots
+            .push_back(Slot::DescribeStatement { parameters: None });
         Ok(())
     }
 
@@ -448,7 +504,10 @@ impl Session {
         match self.extended.portal(execute.portal) {
             Some(Portal::OnShard(shard)) => {
                 let index = self.activate(*shard).await?;
-                self.transaction.branches[index].server.outbuf.extend_from_slice(message);
+                self.transaction.branches[index]
+                    .server
+                    .outbuf
+                    .extend_from_slice(message);
                 self.slots.push_back(Slot::Execute { hidden: false });
                 Ok(())
             }
@@ -467,14 +526,22 @@ impl Session {
             }
         }
         self.take_over().await?;
-        let Some(Portal::Here { prepared, bind, rest }) = self.extended.take_portal(name) else {
+        let Some(Portal::Here {
+            prepared,
+            bind,
+            rest,
+        }) = self.extended.take_portal(name)
+        else {
             return Err(no_such_portal(name).into());
         };
         self.check_not_failed(&prepared.plan)?;
         self.answer_notices(&prepared.plan);
         let parsed = frontend::Bind::parse(&bind[5..])?;
-        let invocation =
-            Invocation::Extended { identity: &prepared.identity, bind: &parsed, max_rows };
+        let invocation = Invocation::Extended {
+            identity: &prepared.identity,
+            bind: &parsed,
+            max_rows,
+        };
         let rest = match rest {
             Some(rest) => self.more_rows(rest, max_rows),
             None => {
@@ -483,7 +550,14 @@ impl Session {
                 self.remainder.take()
             }
         };
-        self.extended.put_portal(name, Portal::Here { prepared, bind, rest });
+        self.extended.put_portal(
+            name,
+            Portal::Here {
+                prepared,
+                bind,
+                rest,
+            },
+        );
         Ok(())
     }
 
@@ -501,7 +575,10 @@ impl Session {
             StatementOrPortal::Portal => {
                 if let Some(Portal::OnShard(shard)) = self.extended.take_portal(close.name) {
                     let index = self.activate(shard).await?;
-                    self.transaction.branches[index].server.outbuf.extend_from_slice(message);
+                    self.transaction.branches[index]
+                        .server
+                        .outbuf
+                        .extend_from_slice(message);
                     self.slots.push_back(Slot::Close { hidden: false });
                     return Ok(());
                 }
@@ -577,12 +654,19 @@ fn is_forwarded(plan: &Plan) -> bool {
 
 /// The client's unnamed statement is the server's unnamed one; others have the router's names.
 fn server_name<'a>(identity: &'a StatementIdentity, client_name: &[u8]) -> &'a [u8] {
-    if client_name.is_empty() { b"" } else { &identity.server_name }
+    if client_name.is_empty() {
+        b""
+    } else {
+        &identity.server_name
+    }
 }
 
 fn already_exists(name: &[u8]) -> RouterError {
     let name = String::from_utf8_lossy(name);
-    RouterError::new("42P05", format!("prepared statement \"{name}\" already exists"))
+    RouterError::new(
+        "42P05",
+        format!("prepared statement \"{name}\" already exists"),
+    )
 }
 
 pub(super) fn no_such_statement(name: &[u8]) -> RouterError {
@@ -590,7 +674,10 @@ pub(super) fn no_such_statement(name: &[u8]) -> RouterError {
         return RouterError::new("26000", "unnamed prepared statement does not exist");
     }
     let name = String::from_utf8_lossy(name);
-    RouterError::new("26000", format!("prepared statement \"{name}\" does not exist"))
+    RouterError::new(
+        "26000",
+        format!("prepared statement \"{name}\" does not exist"),
+    )
 }
 
 fn no_such_portal(name: &[u8]) -> RouterError {

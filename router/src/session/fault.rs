@@ -65,7 +65,11 @@ impl From<ConnectError> for Fault {
 impl From<wire::ProtocolError> for Fault {
     fn from(error: wire::ProtocolError) -> Self {
         let said = RouterError::new(error.sqlstate(), error.to_string());
-        if error.is_fatal() { Self::Fatal(said) } else { said.into() }
+        if error.is_fatal() {
+            Self::Fatal(said)
+        } else {
+            said.into()
+        }
     }
 }
 

@@ -123,11 +123,9 @@ impl Session {
 }
 
 /// Bind "" to `obegin` without parameters, Execute it.
-const BIND_EXECUTE_BEGIN: &[u8] =
-    b"B\0\0\0\x12\0obegin\0\0\0\0\0\0\0E\0\0\0\x09\0\0\0\0\0";
+const BIND_EXECUTE_BEGIN: &[u8] = b"B\0\0\0\x12\0obegin\0\0\0\0\0\0\0E\0\0\0\x09\0\0\0\0\0";
 /// Bind "" to `ocommit` without parameters, Execute it.
-const BIND_EXECUTE_COMMIT: &[u8] =
-    b"B\0\0\0\x13\0ocommit\0\0\0\0\0\0\0E\0\0\0\x09\0\0\0\0\0";
+const BIND_EXECUTE_COMMIT: &[u8] = b"B\0\0\0\x13\0ocommit\0\0\0\0\0\0\0E\0\0\0\x09\0\0\0\0\0";
 
 /// Prepares `BEGIN` and `COMMIT` once on a connection.
 fn prepare_transaction_control(server: &mut Server, slots: &mut super::slots::Slots) {
@@ -135,10 +133,16 @@ fn prepare_transaction_control(server: &mut Server, slots: &mut super::slots::Sl
         return;
     }
     server.prepared.transaction_control = true;
-    for (name, text) in [(b"obegin".as_slice(), b"BEGIN".as_slice()), (b"ocommit", b"COMMIT")] {
+    for (name, text) in [
+        (b"obegin".as_slice(), b"BEGIN".as_slice()),
+        (b"ocommit", b"COMMIT"),
+    ] {
         // No parameter types, so there cannot be too many.
         let _ = write::parse(&mut server.outbuf, name, text, []);
-        slots.push_back(Slot::Parse { number: 0, hidden: true });
+        slots.push_back(Slot::Parse {
+            number: 0,
+            hidden: true,
+        });
     }
 }
 

@@ -28,7 +28,15 @@ pub async fn open(
     peer: Peer,
 ) -> Option<(Session, BytesMut)> {
     let received = handshaken.received.clone();
-    let Handshaken { stream, user, database, parameters, credentials, seat, .. } = *handshaken;
+    let Handshaken {
+        stream,
+        user,
+        database,
+        parameters,
+        credentials,
+        seat,
+        ..
+    } = *handshaken;
     let mut out = BytesMut::new();
     let database = match worker.control.open_database(&database).await {
         Ok(database) => database,
@@ -58,7 +66,9 @@ pub async fn open(
         let statement = startup_statement(&name, value);
         (name, statement)
     });
-    let base = worker.settings.intern(Settings { entries: entries.collect() });
+    let base = worker.settings.intern(Settings {
+        entries: entries.collect(),
+    });
     let path: Rc<[String]> = Rc::from([]);
     let metrics = worker.metrics.database(database.name());
     let mut session = Session {
@@ -105,10 +115,7 @@ pub async fn open(
     }
 }
 
-async fn goodbye(
-    mut stream: crate::stream::Stream,
-    out: BytesMut,
-) -> Option<(Session, BytesMut)> {
+async fn goodbye(mut stream: crate::stream::Stream, out: BytesMut) -> Option<(Session, BytesMut)> {
     let _ = stream.send(&out).await;
     stream.close().await;
     None
@@ -137,7 +144,9 @@ impl Session {
         }
         let index = self.first_branch().await?;
         let server = &mut self.transaction.branches[index].server;
-        let rows = server.query(SHOW_SEARCH_PATH, &self.worker.parameters).await?;
+        let rows = server
+            .query(SHOW_SEARCH_PATH, &self.worker.parameters)
+            .await?;
         let greeting = Greeting {
             parameters: Rc::clone(&server.parameters),
             search_path: Rc::from(first_value(&rows).unwrap_or_default()),

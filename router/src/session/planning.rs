@@ -23,8 +23,7 @@ pub(super) enum OneShard {
 impl Session {
     /// Makes the plan space that of the newest catalog. One atomic load when nothing has changed.
     pub(super) fn refresh_space(&mut self) {
-        if self.transaction.private.is_none()
-            && self.space.state.version != self.database.version()
+        if self.transaction.private.is_none() && self.space.state.version != self.database.version()
         {
             self.space = self.worker.space(&self.database, &self.space.search_path);
         }
@@ -103,7 +102,11 @@ impl Session {
     }
 
     pub(super) fn encoding(&self) -> Encoding {
-        if self.utf8 { Encoding::Utf8 } else { Encoding::Other }
+        if self.utf8 {
+            Encoding::Utf8
+        } else {
+            Encoding::Other
+        }
     }
 
     /// A shard already in the transaction, else the next in turn.
@@ -121,5 +124,9 @@ impl Session {
 
 /// Of a string without a statement.
 fn empty_plan() -> Plan {
-    Plan::new(Action::AnyShard, crate::plan::Effect::default(), "no statement")
+    Plan::new(
+        Action::AnyShard,
+        crate::plan::Effect::default(),
+        "no statement",
+    )
 }

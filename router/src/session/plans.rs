@@ -26,7 +26,9 @@ pub struct PlanSpace {
 
 impl std::fmt::Debug for PlanSpace {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PlanSpace").field("search_path", &self.search_path).finish_non_exhaustive()
+        f.debug_struct("PlanSpace")
+            .field("search_path", &self.search_path)
+            .finish_non_exhaustive()
     }
 }
 
@@ -46,7 +48,11 @@ impl PlanSpace {
     pub fn with_snapshot(&self, snapshot: Arc<Snapshot>, capacity: usize) -> Self {
         Self {
             private: Some(snapshot),
-            ..Self::new(Arc::clone(&self.state), Rc::clone(&self.search_path), capacity)
+            ..Self::new(
+                Arc::clone(&self.state),
+                Rc::clone(&self.search_path),
+                capacity,
+            )
         }
     }
 
@@ -99,7 +105,11 @@ struct Cache<K> {
 
 impl<K: std::hash::Hash + Eq + Clone> Cache<K> {
     fn new(capacity: usize) -> Self {
-        Self { plans: FxHashMap::default(), order: VecDeque::new(), capacity: capacity.max(1) }
+        Self {
+            plans: FxHashMap::default(),
+            order: VecDeque::new(),
+            capacity: capacity.max(1),
+        }
     }
 
     fn insert(&mut self, key: K, plan: &Rc<Plan>) {

@@ -132,7 +132,10 @@ impl Session {
                 *position += length;
             }
             tag::PARSE_COMPLETE => {
-                let hidden = matches!(self.slots.pop_front(), Some(Slot::Parse { hidden: true, .. }));
+                let hidden = matches!(
+                    self.slots.pop_front(),
+                    Some(Slot::Parse { hidden: true, .. })
+                );
                 self.pass_or_hide(index, position, length, hidden);
             }
             tag::BIND_COMPLETE => {
@@ -201,7 +204,10 @@ impl Session {
             _ => None,
         };
         if header.tag != tag::PARAMETER_DESCRIPTION
-            && matches!(self.slots.front(), Some(Slot::DescribeStatement { .. } | Slot::DescribePortal))
+            && matches!(
+                self.slots.front(),
+                Some(Slot::DescribeStatement { .. } | Slot::DescribePortal)
+            )
         {
             self.slots.pop_front();
         }
@@ -269,9 +275,9 @@ impl Session {
                 server.broken = true;
                 ServerError::Lost(server.shard, error).into()
             }),
-            Either::ClientGone => {
-                Err(Fault::ClientGone(std::io::ErrorKind::ConnectionReset.into()))
-            }
+            Either::ClientGone => Err(Fault::ClientGone(
+                std::io::ErrorKind::ConnectionReset.into(),
+            )),
         }
     }
 }
@@ -297,7 +303,9 @@ fn poll_either(
 
 /// Whether the client has closed its side. Cheap while nothing comes from the client.
 fn client_is_gone(client: &crate::stream::Stream, cx: &mut Context<'_>) -> bool {
-    let Some(tcp) = client.tcp() else { return false };
+    let Some(tcp) = client.tcp() else {
+        return false;
+    };
     let mut byte = [0];
     let mut peek = tokio::io::ReadBuf::new(&mut byte);
     match tcp.poll_peek(cx, &mut peek) {

@@ -35,13 +35,19 @@ impl Session {
             return;
         }
         for (name, value) in reported.differing(&self.told) {
-            wire::backend::write::parameter_status(&mut self.out, name.as_bytes(), value.as_bytes());
+            wire::backend::write::parameter_status(
+                &mut self.out,
+                name.as_bytes(),
+                value.as_bytes(),
+            );
         }
         self.told = Rc::clone(reported);
         self.utf8 = self.client_encoding_is_utf8();
         if let Some(name) = reported.values.get("application_name") {
             if **self.shared.application_name.borrow() != **name {
-                self.shared.application_name.replace(Rc::from(name.as_str()));
+                self.shared
+                    .application_name
+                    .replace(Rc::from(name.as_str()));
             }
         }
     }
@@ -57,8 +63,12 @@ impl Session {
         if local && self.transaction.state == State::Idle {
             return self.run_anywhere(text, invocation).await;
         }
-        let change = SettingChange::Set { name: name.to_owned(), statement: text.to_owned() };
-        self.change_settings(name, local, text, change, invocation).await
+        let change = SettingChange::Set {
+            name: name.to_owned(),
+            statement: text.to_owned(),
+        };
+        self.change_settings(name, local, text, change, invocation)
+            .await
     }
 
     pub(super) async fn reset_command(
@@ -73,9 +83,12 @@ impl Session {
         };
         if text != invocation.text() && matches!(invocation, Invocation::Extended { .. }) {
             let checked = SettingChange::Reset(name.to_owned());
-            return self.change_settings(name, false, invocation.text(), checked, invocation).await;
+            return self
+                .change_settings(name, false, invocation.text(), checked, invocation)
+                .await;
         }
-        self.change_settings(name, false, invocation.text(), change, invocation).await
+        self.change_settings(name, false, invocation.text(), change, invocation)
+            .await
     }
 
     pub(super) async fn reset_all_command(
@@ -83,7 +96,8 @@ impl Session {
         invocation: &Invocation<'_>,
     ) -> Result<(), Fault> {
         let change = SettingChange::ResetAll;
-        self.change_settings("search_path", false, invocation.text(), change, invocation).await
+        self.change_settings("search_path", false, invocation.text(), change, invocation)
+            .await
     }
 
     /// Runs a statement that changes settings and records what it has changed.
@@ -97,7 +111,9 @@ impl Session {
     ) -> Result<(), Fault> {
         self.run_on_all_joined(text, invocation).await?;
         if self.transaction.state != State::Idle {
-            self.transaction.log.push(LogEntry::Statement(text.to_owned()));
+            self.transaction
+                .log
+                .push(LogEntry::Statement(text.to_owned()));
             if !local {
                 let length = self.transaction.log.len();
                 self.transaction.settings.push((length, change));
@@ -106,7 +122,10 @@ impl Session {
             self.keep_settings(vec![(0, change)]);
             self.adopt_settings().await?;
         }
-        if matches!(name, "search_path" | "role" | "session_authorization" | "schema") {
+        if matches!(
+            name,
+            "search_path" | "role" | "session_authorization" | "schema"
+        ) {
             self.search_path_changed().await?;
         }
         Ok(())
@@ -169,11 +188,15 @@ impl Session {
             quote_literal(name),
             quote_literal(value)
         );
-        let change = SettingChange::Set { name: name.to_owned(), statement: text.clone() };
+        let change = SettingChange::Set {
+            name: name.to_owned(),
+            statement: text.clone(),
+        };
         if self.transaction.state == State::Idle && local {
             return self.run_anywhere(invocation.text(), invocation).await;
         }
-        self.run_on_all_joined(invocation.text(), invocation).await?;
+        self.run_on_all_joined(invocation.text(), invocation)
+            .await?;
         if self.transaction.state != State::Idle {
             self.transaction.log.push(LogEntry::Statement(text));
             let length = self.transaction.log.len();
@@ -283,7 +306,10 @@ impl Session {
                 bind.rewrite(&mut server.outbuf, b"", b"", &[])?;
                 write::execute(&mut server.outbuf, b"", 0);
                 write::sync(&mut server.outbuf);
-                self.slots.push_back(Slot::Parse { number: 0, hidden: true });
+                self.slots.push_back(Slot::Parse {
+                    number: 0,
+                    hidden: true,
+                });
                 self.slots.push_back(Slot::Bind { hidden: true });
                 self.slots.push_back(Slot::Execute { hidden: false });
                 self.slots.push_back(Slot::Sync { hidden: true });
@@ -314,5 +340,13 @@ pub(super) fn first_value(rows: &[Vec<Option<String>>]) -> Option<String> {
 /// The schemas of a `search_path` setting, with `$user` in its place.
 pub(super) fn expand_search_path(setting: &str, user: &str) -> Rc<[String]> {
     let names = split_identifiers(setting).into_iter();
-    names.map(|name| if name == "$user" { user.to_owned() } else { name }).collect()
+    names
+        .map(|name| {
+            if name == "$user" {
+                user.to_owned()
+            } else {
+                name
+            }
+        })
+        .collect()
 }

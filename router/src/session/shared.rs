@@ -124,7 +124,11 @@ impl WorkerState {
             }
         }
         let capacity = self.config.limits.plan_cache;
-        let space = Rc::new(PlanSpace::new(database.state(), Rc::clone(search_path), capacity));
+        let space = Rc::new(PlanSpace::new(
+            database.state(),
+            Rc::clone(search_path),
+            capacity,
+        ));
         spaces.insert(key, Rc::clone(&space));
         space
     }
@@ -169,7 +173,10 @@ impl WorkerState {
         let count = self.config.limits.id_block;
         let mut block = self.control.lease_ids(database, sequence, count).await?;
         let id = block.take().ok_or_else(|| {
-            RouterError::new("55000", format!("no id was leased for sequence {}", sequence.name))
+            RouterError::new(
+                "55000",
+                format!("no id was leased for sequence {}", sequence.name),
+            )
         })?;
         self.blocks.borrow_mut().insert(key, (version, block));
         Ok(id)

@@ -44,7 +44,10 @@ impl Session {
         let mut shape = self.worker.shape.borrow_mut();
         shape.read(text).ok()?;
         let plan = self.current_space().by_shape(&shape.key)?;
-        let arguments = Arguments::Shape { text, literals: &shape.literals };
+        let arguments = Arguments::Shape {
+            text,
+            literals: &shape.literals,
+        };
         match self.one_shard(&plan, arguments) {
             OneShard::Shard(shard) if !plan.effect.pins => {
                 self.worker.metrics.plan_cache_hits.increment();
@@ -159,7 +162,9 @@ impl Session {
                 self.relay_query(index).await
             }
             OneShard::No => {
-                let invocation = super::execute::Invocation::Simple { text: &statement.text };
+                let invocation = super::execute::Invocation::Simple {
+                    text: &statement.text,
+                };
                 self.execute(plan, &invocation, in_string).await
             }
         };
@@ -177,7 +182,11 @@ impl Session {
             return Ok(());
         }
         self.after_ready(index).await;
-        if self.failed { Err(Fault::AlreadyTold) } else { Ok(()) }
+        if self.failed {
+            Err(Fault::AlreadyTold)
+        } else {
+            Ok(())
+        }
     }
 
     /// `a; b; c`: one implicit transaction around all that is not inside an explicit one.
@@ -189,7 +198,10 @@ impl Session {
         if let Some((shard, effect)) = self.all_on_one_shard(statements) {
             let index = self.joined(shard).await?;
             self.note_effect(index, effect);
-            self.transaction.branches[index].server.outbuf.extend_from_slice(message);
+            self.transaction.branches[index]
+                .server
+                .outbuf
+                .extend_from_slice(message);
             return self.relay_query(index).await;
         }
         for statement in statements {
@@ -203,7 +215,9 @@ impl Session {
                     "copy-in-string",
                     "COPY FROM STDIN in a string of several statements is not supported",
                 )
-                .detail("The other statements of the string need several shards or the router itself.")
+                .detail(
+                    "The other statements of the string need several shards or the router itself.",
+                )
                 .hint("Send COPY as a statement of its own.")
                 .into());
             }
@@ -217,7 +231,8 @@ impl Session {
         let mut effect = Effect::default();
         for statement in statements {
             let plan = self.plan_statement(statement);
-            if !plan.notices.is_empty() || plan.effect.pins || self.check_not_failed(&plan).is_err() {
+            if !plan.notices.is_empty() || plan.effect.pins || self.check_not_failed(&plan).is_err()
+            {
                 return None;
             }
             let OneShard::Shard(target) = self.one_shard(&plan, Arguments::Whole) else {
@@ -260,10 +275,9 @@ impl Session {
     /// The text of a Query in another encoding than UTF-8 cannot be read exactly.
     fn unreadable_text(&self, message: &[u8]) -> Fault {
         if message.last() != Some(&0) {
-            return wire::frontend::Query::parse(&message[5..]).err().map_or_else(
-                || client_encoding().into(),
-                Fault::from,
-            );
+            return wire::frontend::Query::parse(&message[5..])
+                .err()
+                .map_or_else(|| client_encoding().into(), Fault::from);
         }
         client_encoding().into()
     }
@@ -274,14 +288,19 @@ impl Session {
     }
 
     pub(super) fn client_encoding_is_utf8(&self) -> bool {
-        self.told.values.get("client_encoding").is_none_or(|name| name == "UTF8")
+        self.told
+            .values
+            .get("client_encoding")
+            .is_none_or(|name| name == "UTF8")
     }
 }
 
 /// The text of a Query message, where it is UTF-8.
 fn query_text(message: &[u8]) -> Option<&str> {
     let text = message.get(5..)?.strip_suffix(b"\0")?;
-    std::str::from_utf8(text).ok().filter(|text| !text.as_bytes().contains(&0))
+    std::str::from_utf8(text)
+        .ok()
+        .filter(|text| !text.as_bytes().contains(&0))
 }
 
 pub(super) fn client_encoding() -> RouterError {

@@ -9,21 +9,36 @@ use bytes::Bytes;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Slot {
     /// ParseComplete; `number` of the statement being prepared, to be forgotten if it fails.
-    Parse { number: u64, hidden: bool },
-    Bind { hidden: bool },
+    Parse {
+        number: u64,
+        hidden: bool,
+    },
+    Bind {
+        hidden: bool,
+    },
     /// CloseComplete
-    Close { hidden: bool },
+    Close {
+        hidden: bool,
+    },
     /// ParameterDescription, then RowDescription or NoData. `parameters`: how many of them the
     /// client's own text has.
-    DescribeStatement { parameters: Option<u16> },
+    DescribeStatement {
+        parameters: Option<u16>,
+    },
     /// RowDescription or NoData.
     DescribePortal,
     /// Up to CommandComplete, PortalSuspended or EmptyQueryResponse.
-    Execute { hidden: bool },
+    Execute {
+        hidden: bool,
+    },
     /// ReadyForQuery.
-    Sync { hidden: bool },
+    Sync {
+        hidden: bool,
+    },
     /// A whole simple query, up to ReadyForQuery, which alone may be hidden.
-    Query { hide_ready: bool },
+    Query {
+        hide_ready: bool,
+    },
     /// The router's own messages.
     Answer(Answer),
 }

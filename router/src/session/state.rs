@@ -169,12 +169,10 @@ impl Session {
     fn asked_to_stop(&self) -> Result<(), Fault> {
         let idle = self.transaction.state == super::transaction::State::Idle;
         if idle && self.slots.is_empty() && self.copy.is_none() {
-            return Err(Fault::Fatal(
-                crate::error::RouterError::new(
-                    "57P01",
-                    "terminating connection due to administrator command",
-                ),
-            ));
+            return Err(Fault::Fatal(crate::error::RouterError::new(
+                "57P01",
+                "terminating connection due to administrator command",
+            )));
         }
         Ok(())
     }

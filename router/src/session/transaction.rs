@@ -103,12 +103,16 @@ pub struct Transaction {
 
 impl Transaction {
     pub fn find(&self, shard: ShardId) -> Option<usize> {
-        self.branches.iter().position(|branch| branch.server.shard == shard)
+        self.branches
+            .iter()
+            .position(|branch| branch.server.shard == shard)
     }
 
     /// ROLLBACK TO: forgets what was logged after the savepoint, which stays. False: no such one.
     pub fn cut_log(&mut self, savepoint: &str) -> bool {
-        let Some(at) = self.savepoint(savepoint) else { return false };
+        let Some(at) = self.savepoint(savepoint) else {
+            return false;
+        };
         self.log.truncate(at + 1);
         self.settings.retain(|(length, _)| *length <= at + 1);
         true
@@ -116,9 +120,14 @@ impl Transaction {
 
     /// RELEASE: the savepoint and those inside it go, settings made since stay.
     pub fn release(&mut self, savepoint: &str) -> bool {
-        let Some(at) = self.savepoint(savepoint) else { return false };
+        let Some(at) = self.savepoint(savepoint) else {
+            return false;
+        };
         let kept = self.log.split_off(at);
-        self.log.extend(kept.into_iter().filter(|entry| matches!(entry, LogEntry::Statement(_))));
+        self.log.extend(
+            kept.into_iter()
+                .filter(|entry| matches!(entry, LogEntry::Statement(_))),
+        );
         for (length, _) in &mut self.settings {
             *length = (*length).min(at);
         }
@@ -126,7 +135,9 @@ impl Transaction {
     }
 
     fn savepoint(&self, name: &str) -> Option<usize> {
-        self.log.iter().rposition(|entry| matches!(entry, LogEntry::Savepoint(n) if n == name))
+        self.log
+            .iter()
+            .rposition(|entry| matches!(entry, LogEntry::Savepoint(n) if n == name))
     }
 
     /// `BEGIN ...` and the log, as one simple query for a shard that joins.
@@ -161,7 +172,10 @@ mod tests {
     use super::*;
 
     fn logged() -> Transaction {
-        let mut transaction = Transaction { modes: "READ ONLY".into(), ..Transaction::default() };
+        let mut transaction = Transaction {
+            modes: "READ ONLY".into(),
+            ..Transaction::default()
+        };
         transaction.log = vec![
             LogEntry::Statement("SET LOCAL a TO 1".into()),
             LogEntry::Savepoint("s".into()),
@@ -183,7 +197,10 @@ mod tests {
     fn rollback_to_keeps_the_savepoint_and_drops_what_came_after() {
         let mut transaction = logged();
         assert!(transaction.cut_log("s"));
-        assert_eq!(transaction.replay(), "BEGIN READ ONLY;SET LOCAL a TO 1;SAVEPOINT \"s\"");
+        assert_eq!(
+            transaction.replay(),
+            "BEGIN READ ONLY;SET LOCAL a TO 1;SAVEPOINT \"s\""
+        );
         assert!(!transaction.cut_log("t"));
     }
 
@@ -191,6 +208,9 @@ mod tests {
     fn release_keeps_the_settings() {
         let mut transaction = logged();
         assert!(transaction.release("s"));
-        assert_eq!(transaction.replay(), "BEGIN READ ONLY;SET LOCAL a TO 1;SET b TO 2");
+        assert_eq!(
+            transaction.replay(),
+            "BEGIN READ ONLY;SET LOCAL a TO 1;SET b TO 2"
+        );
     }
 }

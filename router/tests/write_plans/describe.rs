@@ -28,7 +28,12 @@ fn effect(effect: Effect) -> String {
         (effect.returns_rows, "rows"),
         (effect.outside_transaction, "outside"),
     ];
-    marks.iter().filter(|mark| mark.0).map(|mark| mark.1).collect::<Vec<_>>().join(" ")
+    marks
+        .iter()
+        .filter(|mark| mark.0)
+        .map(|mark| mark.1)
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 fn action(action: &Action) -> String {
@@ -36,10 +41,14 @@ fn action(action: &Action) -> String {
         Action::Refuse(error) => format!("refuse {} {}: {error}\n", error.sqlstate, error.id),
         Action::ByKey(by_key_plan) => by_key(by_key_plan),
         Action::Split(Split::Insert(insert)) => {
-            let mut out = format!("split returning={} skips={}\n", insert.returning, insert.may_skip_rows);
+            let mut out = format!(
+                "split returning={} skips={}\n",
+                insert.returning, insert.may_skip_rows
+            );
             writeln!(out, "  head: {}", pieces(&insert.head)).expect("a string takes all");
             for row in &insert.rows {
-                writeln!(out, "  {} -> {}", key(&row.key), pieces(&row.text)).expect("a string takes all");
+                writeln!(out, "  {} -> {}", key(&row.key), pieces(&row.text))
+                    .expect("a string takes all");
             }
             writeln!(out, "  tail: {}", pieces(&insert.tail)).expect("a string takes all");
             out
@@ -57,17 +66,28 @@ fn action(action: &Action) -> String {
             copy.text
         ),
         Action::Copy(Copy::FromBroadcast(copy)) => {
-            format!("copy to all {:?} ids {}\n  text: {}\n", copy.options.format, sequences(&copy.append_ids), copy.text)
+            format!(
+                "copy to all {:?} ids {}\n  text: {}\n",
+                copy.options.format,
+                sequences(&copy.append_ids),
+                copy.text
+            )
         }
         Action::Copy(Copy::ToConcatenated(copy)) => {
-            format!("copy from all {:?}\n  text: {}\n", copy.options.format, copy.text)
+            format!(
+                "copy from all {:?}\n  text: {}\n",
+                copy.options.format, copy.text
+            )
         }
         other => format!("{other:?}\n"),
     }
 }
 
 fn sequences(sequences: &[SequenceName]) -> String {
-    let names: Vec<_> = sequences.iter().map(|sequence| sequence.name.as_str()).collect();
+    let names: Vec<_> = sequences
+        .iter()
+        .map(|sequence| sequence.name.as_str())
+        .collect();
     format!("[{}]", names.join(", "))
 }
 
@@ -81,18 +101,28 @@ fn by_key(plan: &ByKey) -> String {
 
 fn ddl(ddl: &Ddl) -> String {
     let mut out = String::from("ddl");
-    for (marked, mark) in [(ddl.outside_transaction, " outside"), (!ddl.changes_catalog, " same catalog")] {
+    for (marked, mark) in [
+        (ddl.outside_transaction, " outside"),
+        (!ddl.changes_catalog, " same catalog"),
+    ] {
         out.push_str(if marked { mark } else { "" });
     }
     out.push('\n');
-    let mut line = |name: &str, text: &str| writeln!(out, "  {name}: {text}").expect("a string takes all");
+    let mut line =
+        |name: &str, text: &str| writeln!(out, "  {name}: {text}").expect("a string takes all");
     line("text", &ddl.text);
     if let Some(text) = &ddl.text_other_shards {
         line("other shards", text);
     }
-    ddl.home_also.iter().for_each(|text| line("home also", text));
-    ddl.every_shard_also.iter().for_each(|text| line("every shard also", text));
-    ddl.other_shards_also.iter().for_each(|text| line("other shards also", text));
+    ddl.home_also
+        .iter()
+        .for_each(|text| line("home also", text));
+    ddl.every_shard_also
+        .iter()
+        .for_each(|text| line("every shard also", text));
+    ddl.other_shards_also
+        .iter()
+        .for_each(|text| line("other shards also", text));
     if let Some(undo) = &ddl.undo {
         line("undo", undo);
     }
@@ -123,9 +153,15 @@ fn pieces(pieces: &[Piece]) -> String {
 
 fn key(key_expression: &KeyExpr) -> String {
     match key_expression {
-        KeyExpr::Parameter { number, cast_to: None } => format!("${number}"),
+        KeyExpr::Parameter {
+            number,
+            cast_to: None,
+        } => format!("${number}"),
         KeyExpr::SharedParameter { number, .. } => format!("${number} (shared)"),
-        KeyExpr::Parameter { number, cast_to: Some(oid) } => format!("${number}::{oid}"),
+        KeyExpr::Parameter {
+            number,
+            cast_to: Some(oid),
+        } => format!("${number}::{oid}"),
         KeyExpr::Literal { value, cast_to, .. } => {
             let cast = cast_to.map(|oid| format!("::{oid}")).unwrap_or_default();
             match value {
@@ -134,7 +170,11 @@ fn key(key_expression: &KeyExpr) -> String {
                 other => format!("{other:?}{cast}"),
             }
         }
-        KeyExpr::Arithmetic { operator, left, right } => {
+        KeyExpr::Arithmetic {
+            operator,
+            left,
+            right,
+        } => {
             let sign = match operator {
                 Arithmetic::Add => '+',
                 Arithmetic::Subtract => '-',

@@ -35,7 +35,11 @@ pub(super) fn number(bytes: &[u8], at: usize) -> Option<Scanned> {
         kind = LiteralKind::Numeric;
     }
     // Letters right after a number are an error in PostgreSQL 15 and part of it in 16 (`0x1F`).
-    if is_letter(bytes.get(end)) { None } else { Some(Scanned { kind, end }) }
+    if is_letter(bytes.get(end)) {
+        None
+    } else {
+        Some(Scanned { kind, end })
+    }
 }
 
 /// The exponent's sign and digits, of which there must be one.
@@ -103,11 +107,14 @@ pub(super) fn dollar_quoted(bytes: &[u8], at: usize) -> Option<usize> {
     let tag_length = memchr::memchr(b'$', &bytes[at + 1..])? + 2;
     let tag = &bytes[at..at + tag_length];
     let name = &tag[1..tag_length - 1];
-    let is_tag = name.iter().enumerate().all(|(place, &byte)| match CLASSES[usize::from(byte)] {
-        Class::Letter => true,
-        Class::Digit => place > 0,
-        _ => false,
-    });
+    let is_tag = name
+        .iter()
+        .enumerate()
+        .all(|(place, &byte)| match CLASSES[usize::from(byte)] {
+            Class::Letter => true,
+            Class::Digit => place > 0,
+            _ => false,
+        });
     if !is_tag {
         return None;
     }

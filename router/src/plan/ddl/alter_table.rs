@@ -14,12 +14,17 @@ use crate::plan::scope::{self, Found};
 use crate::plan::{Ddl, TemporaryChange, volatile};
 
 pub fn plan(job: &Job<'_>, alter: &AlterTableStmt) -> Planned {
-    let Some(range) = alter.relation.as_ref() else { return Ok(job.planned(job.everywhere())) };
+    let Some(range) = alter.relation.as_ref() else {
+        return Ok(job.planned(job.everywhere()));
+    };
     match scope::find(range, job.context) {
         Found::Temporary => Ok(job.on_temporary(TemporaryChange::default())),
-        Found::Relation(relation) if alter.objtype() == ObjectType::ObjectTable => {
-            Altered { job, subject: Subject::of(&relation, job.context), relation: &relation }.plan(alter)
+        Found::Relation(relation) if alter.objtype() == ObjectType::ObjectTable => Altered {
+            job,
+            subject: Subject::of(&relation, job.context),
+            relation: &relation,
         }
+        .plan(alter),
         Found::Relation(_) | Found::Home => Ok(job.planned(job.everywhere())),
     }
 }
@@ -39,7 +44,9 @@ impl Altered<'_> {
         changed.cmds.clear();
         for node in &alter.cmds {
             let mut node = node.clone();
-            let Some(NodeEnum::AlterTableCmd(command)) = node.node.as_mut() else { continue };
+            let Some(NodeEnum::AlterTableCmd(command)) = node.node.as_mut() else {
+                continue;
+            };
             self.keeps_key(command)?;
             self.keeps_copies_equal(command)?;
             self.partition(command, &mut ddl)?;
@@ -62,50 +69,77 @@ impl Altered<'_> {
 
     fn text(&self, changed: AlterTableStmt) -> Result<String, RouterError> {
         if changed.cmds.is_empty() {
-            let (schema, name) = (quote_identifier(&self.relation.schema), quote_identifier(&self.relation.name));
+            let (schema, name) = (
+                quote_identifier(&self.relation.schema),
+                quote_identifier(&self.relation.name),
+            );
             // Nothing is left; this changes nothing, and gives the tag and the errors of ALTER TABLE.
             return Ok(format!("ALTER TABLE {schema}.{name} RESET (oskol_nothing)"));
         }
         super::deparse(NodeEnum::AlterTableStmt(changed))
     }
 
-    fn judge(&self, command: &mut AlterTableCmd, notices: &mut Vec<RouterError>) -> Result<Judged, RouterError> {
+    fn judge(
+        &self,
+        command: &mut AlterTableCmd,
+        notices: &mut Vec<RouterError>,
+    ) -> Result<Judged, RouterError> {
         let kind = command.subtype();
         match command.def.as_mut().and_then(|def| def.node.as_mut()) {
             Some(NodeEnum::ColumnDef(column)) if kind == AlterTableType::AtAddColumn => {
                 let changed = constraints::judge_column(&self.subject, column, notices)?;
-                Ok(if changed { Judged::Changed } else { Judged::Kept })
+                Ok(if changed {
+                    Judged::Changed
+                } else {
+                    Judged::Kept
+                })
             }
             Some(NodeEnum::Constraint(constraint)) if kind == AlterTableType::AtAddConstraint => {
                 let dropped = constraints::judged(self.subject.judge(constraint, None)?, notices);
-                Ok(if dropped { Judged::Dropped } else { Judged::Kept })
+                Ok(if dropped {
+                    Judged::Dropped
+                } else {
+                    Judged::Kept
+                })
             }
             _ => Ok(Judged::Kept),
         }
     }
 
     fn keeps_key(&self, command: &AlterTableCmd) -> Result<(), RouterError> {
-        let Placed::Sharded { key, key_type } = &self.subject.placed else { return Ok(()) };
+        let Placed::Sharded { key, key_type } = &self.subject.placed else {
+            return Ok(());
+        };
         if command.name != *key {
             return Ok(());
         }
         let keeps = match command.subtype() {
             AlterTableType::AtDropColumn | AlterTableType::AtDropNotNull => false,
-            AlterTableType::AtAlterColumnType => match command.def.as_ref().and_then(|def| def.node.as_ref()) {
-                Some(NodeEnum::ColumnDef(column)) => {
-                    let new = column.type_name.as_ref().and_then(type_of_key);
-                    column.raw_default.is_none() && new.is_some_and(|new| constraints::hash_alike(new, *key_type))
+            AlterTableType::AtAlterColumnType => {
+                match command.def.as_ref().and_then(|def| def.node.as_ref()) {
+                    Some(NodeEnum::ColumnDef(column)) => {
+                        let new = column.type_name.as_ref().and_then(type_of_key);
+                        column.raw_default.is_none()
+                            && new.is_some_and(|new| constraints::hash_alike(new, *key_type))
+                    }
+                    _ => false,
                 }
-                _ => false,
-            },
+            }
             _ => true,
         };
-        if keeps { Ok(()) } else { Err(key_change(key, &self.relation.name)) }
+        if keeps {
+            Ok(())
+        } else {
+            Err(key_change(key, &self.relation.name))
+        }
     }
 
     /// A column's new values are computed on each shard.
     fn keeps_copies_equal(&self, command: &AlterTableCmd) -> Result<(), RouterError> {
-        let computes = matches!(command.subtype(), AlterTableType::AtAddColumn | AlterTableType::AtAlterColumnType);
+        let computes = matches!(
+            command.subtype(),
+            AlterTableType::AtAddColumn | AlterTableType::AtAlterColumnType
+        );
         if self.subject.placed != Placed::Reference || !computes {
             return Ok(());
         }
@@ -129,7 +163,9 @@ impl Altered<'_> {
                 ddl.home_also.extend(self.own_rule(&child));
                 Ok(())
             }
-            (AlterTableType::AtAddInherit, _) if self.subject.placed != Placed::Local => Err(add_inherit()),
+            (AlterTableType::AtAddInherit, _) if self.subject.placed != Placed::Local => {
+                Err(add_inherit())
+            }
             (AlterTableType::AtAddInherit, Some(parent))
                 if scope::placement(&parent, self.job.context) != Placement::Local =>
             {
@@ -169,8 +205,18 @@ impl Altered<'_> {
         let table = (child.schema.as_str(), child.name.as_str());
         match &self.subject.placed {
             Placed::Local => None,
-            Placed::Reference => Some(declaration(table, "reference", None, self.subject.accept_unenforced)),
-            Placed::Sharded { key, .. } => Some(declaration(table, "sharded", Some(key), self.subject.accept_unenforced)),
+            Placed::Reference => Some(declaration(
+                table,
+                "reference",
+                None,
+                self.subject.accept_unenforced,
+            )),
+            Placed::Sharded { key, .. } => Some(declaration(
+                table,
+                "sharded",
+                Some(key),
+                self.subject.accept_unenforced,
+            )),
         }
     }
 }
@@ -189,6 +235,9 @@ fn key_change(key: &str, table: &str) -> RouterError {
 }
 
 fn add_inherit() -> RouterError {
-    RouterError::unsupported("inherits-sharded", "sharded and reference tables take no part in inheritance")
-        .hint("Use declarative partitioning: partitions are placed with their parent.")
+    RouterError::unsupported(
+        "inherits-sharded",
+        "sharded and reference tables take no part in inheritance",
+    )
+    .hint("Use declarative partitioning: partitions are placed with their parent.")
 }

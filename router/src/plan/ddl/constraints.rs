@@ -54,12 +54,19 @@ impl<'a> Subject<'a> {
     pub fn judge(&self, constraint: &Constraint, column: Option<&str>) -> Judged {
         let listed = |nodes: &[Node]| match column {
             Some(column) => vec![column.to_owned()],
-            None => names::strings(nodes).into_iter().map(str::to_owned).collect(),
+            None => names::strings(nodes)
+                .into_iter()
+                .map(str::to_owned)
+                .collect(),
         };
         match constraint.contype() {
             // USING INDEX: the index has been judged when it was made.
-            ConstrType::ConstrPrimary | ConstrType::ConstrUnique if constraint.indexname.is_empty() => {
-                Ok(per_shard(self.unique(&constraint.conname, &listed(&constraint.keys))?))
+            ConstrType::ConstrPrimary | ConstrType::ConstrUnique
+                if constraint.indexname.is_empty() =>
+            {
+                Ok(per_shard(
+                    self.unique(&constraint.conname, &listed(&constraint.keys))?,
+                ))
             }
             ConstrType::ConstrExclusion => Ok(per_shard(self.exclusion(constraint)?)),
             ConstrType::ConstrForeign => self.foreign(constraint, &listed(&constraint.fk_attrs)),
@@ -68,27 +75,48 @@ impl<'a> Subject<'a> {
     }
 
     /// A UNIQUE, PRIMARY KEY or unique index over `columns` (those that are expressions left out).
-    pub fn unique(&self, name: &str, columns: &[String]) -> Result<Option<RouterError>, RouterError> {
+    pub fn unique(
+        &self,
+        name: &str,
+        columns: &[String],
+    ) -> Result<Option<RouterError>, RouterError> {
         match &self.placed {
-            Placed::Sharded { key, .. } if !columns.contains(key) => self.unenforced_unique(name, key),
+            Placed::Sharded { key, .. } if !columns.contains(key) => {
+                self.unenforced_unique(name, key)
+            }
             _ => Ok(None),
         }
     }
 
     fn exclusion(&self, constraint: &Constraint) -> Result<Option<RouterError>, RouterError> {
-        let Placed::Sharded { key, .. } = &self.placed else { return Ok(None) };
-        let equals_key = constraint.exclusions.iter().any(|exclusion| excludes_equal(exclusion, key));
-        if equals_key { Ok(None) } else { self.unenforced_unique(&constraint.conname, key) }
+        let Placed::Sharded { key, .. } = &self.placed else {
+            return Ok(None);
+        };
+        let equals_key = constraint
+            .exclusions
+            .iter()
+            .any(|exclusion| excludes_equal(exclusion, key));
+        if equals_key {
+            Ok(None)
+        } else {
+            self.unenforced_unique(&constraint.conname, key)
+        }
     }
 
     fn unenforced_unique(&self, name: &str, key: &str) -> Result<Option<RouterError>, RouterError> {
-        let what = if name.is_empty() { "a unique constraint".to_owned() } else { format!("\"{name}\"") };
+        let what = if name.is_empty() {
+            "a unique constraint".to_owned()
+        } else {
+            format!("\"{name}\"")
+        };
         if self.accept_unenforced {
-            return Ok(Some(notice(
-                "unique-without-shard-key",
-                format!("{what} of \"{}\" is enforced on each shard only", self.name),
-            )
-            .detail(format!("It does not contain the shard key \"{key}\"."))));
+            return Ok(Some(
+                notice(
+                    "unique-without-shard-key",
+                    format!("{what} of \"{}\" is enforced on each shard only", self.name),
+                )
+                .detail(format!("It does not contain the shard key \"{key}\".")),
+            ));
         }
         Err(RouterError::unsupported(
             "unique-without-shard-key",
@@ -101,9 +129,16 @@ impl<'a> Subject<'a> {
     }
 
     fn foreign(&self, constraint: &Constraint, columns: &[String]) -> Judged {
-        let Some(range) = constraint.pktable.as_ref() else { return Ok(Verdict::Enforced) };
-        let listed = names::strings(&constraint.pk_attrs).into_iter().map(str::to_owned).collect();
-        let Some(parent) = self.parent(range, listed) else { return Ok(Verdict::Enforced) };
+        let Some(range) = constraint.pktable.as_ref() else {
+            return Ok(Verdict::Enforced);
+        };
+        let listed = names::strings(&constraint.pk_attrs)
+            .into_iter()
+            .map(str::to_owned)
+            .collect();
+        let Some(parent) = self.parent(range, listed) else {
+            return Ok(Verdict::Enforced);
+        };
         self.reference(&constraint.conname, columns, &parent)
     }
 
@@ -112,11 +147,24 @@ impl<'a> Subject<'a> {
         if self.stays_on_shard(columns, parent) {
             return Ok(Verdict::Enforced);
         }
-        let what = if name.is_empty() { "a foreign key".to_owned() } else { format!("foreign key \"{name}\"") };
-        let why = format!("{}, {}.", place(&self.name, &self.placed), place(&parent.name, &parent.placed));
+        let what = if name.is_empty() {
+            "a foreign key".to_owned()
+        } else {
+            format!("foreign key \"{name}\"")
+        };
+        let why = format!(
+            "{}, {}.",
+            place(&self.name, &self.placed),
+            place(&parent.name, &parent.placed)
+        );
         if self.accept_unenforced {
-            let text = format!("{what} of \"{}\" is left out: it is not enforced", self.name);
-            return Ok(Verdict::LeftOut(notice("foreign-key-leaves-shard", text).detail(why)));
+            let text = format!(
+                "{what} of \"{}\" is left out: it is not enforced",
+                self.name
+            );
+            return Ok(Verdict::LeftOut(
+                notice("foreign-key-leaves-shard", text).detail(why),
+            ));
         }
         Err(RouterError::unsupported(
             "foreign-key-leaves-shard",
@@ -134,10 +182,16 @@ impl<'a> Subject<'a> {
             (_, Placed::Reference) | (Placed::Local, Placed::Local) => true,
             (
                 Placed::Sharded { key, key_type },
-                Placed::Sharded { key: parent_key, key_type: parent_type },
+                Placed::Sharded {
+                    key: parent_key,
+                    key_type: parent_type,
+                },
             ) => {
                 hash_alike(*key_type, *parent_type)
-                    && columns.iter().zip(&parent.columns).any(|(from, to)| from == key && to == parent_key)
+                    && columns
+                        .iter()
+                        .zip(&parent.columns)
+                        .any(|(from, to)| from == key && to == parent_key)
             }
             _ => false,
         }
@@ -148,11 +202,26 @@ impl<'a> Subject<'a> {
         let schema_fits = range.schemaname.is_empty() || range.schemaname == self.schema;
         let Found::Relation(relation) = scope::find(range, self.context) else {
             let itself = schema_fits && range.relname == self.name;
-            return itself.then(|| Parent { name: self.name.clone(), placed: self.placed.clone(), columns: listed });
+            return itself.then(|| Parent {
+                name: self.name.clone(),
+                placed: self.placed.clone(),
+                columns: listed,
+            });
         };
-        let columns = if listed.is_empty() { primary_key(&relation) } else { listed };
-        let placed = seen(&scope::placement(&relation, self.context), &relation.columns);
-        Some(Parent { name: relation.name.clone(), placed, columns })
+        let columns = if listed.is_empty() {
+            primary_key(&relation)
+        } else {
+            listed
+        };
+        let placed = seen(
+            &scope::placement(&relation, self.context),
+            &relation.columns,
+        );
+        Some(Parent {
+            name: relation.name.clone(),
+            placed,
+            columns,
+        })
     }
 }
 
@@ -167,7 +236,10 @@ pub struct Parent {
 fn primary_key(relation: &Relation) -> Vec<String> {
     let primary = relation.unique_keys.iter().find(|unique| unique.primary);
     let columns = primary.map_or(&[][..], |primary| &primary.columns);
-    columns.iter().filter_map(|&column| Some(relation.columns.get(column)?.name.clone())).collect()
+    columns
+        .iter()
+        .filter_map(|&column| Some(relation.columns.get(column)?.name.clone()))
+        .collect()
 }
 
 fn per_shard(notice: Option<RouterError>) -> Verdict {
@@ -176,7 +248,10 @@ fn per_shard(notice: Option<RouterError>) -> Verdict {
 
 /// A NOTICE: SQLSTATE class 01, as PostgreSQL's warnings.
 pub fn notice(id: &'static str, message: String) -> RouterError {
-    RouterError { id, ..RouterError::new("01000", message) }
+    RouterError {
+        id,
+        ..RouterError::new("01000", message)
+    }
 }
 
 fn place(name: &str, placed: &Placed) -> String {
@@ -199,9 +274,14 @@ pub fn hash_alike(one: KeyType, other: KeyType) -> bool {
 
 /// `(key WITH =)` as an element of EXCLUDE: a list of an index element and an operator's name.
 fn excludes_equal(exclusion: &Node, key: &str) -> bool {
-    let Some(NodeEnum::List(pair)) = exclusion.node.as_ref() else { return false };
-    let [element, operator] = pair.items.as_slice() else { return false };
-    let names_key = matches!(element.node.as_ref(), Some(NodeEnum::IndexElem(element)) if element.name == key);
+    let Some(NodeEnum::List(pair)) = exclusion.node.as_ref() else {
+        return false;
+    };
+    let [element, operator] = pair.items.as_slice() else {
+        return false;
+    };
+    let names_key =
+        matches!(element.node.as_ref(), Some(NodeEnum::IndexElem(element)) if element.name == key);
     let is_equal = matches!(operator.node.as_ref(), Some(NodeEnum::List(name)) if names::strings(&name.items) == ["="]);
     names_key && is_equal
 }
@@ -211,7 +291,9 @@ pub fn index_columns(elements: &[Node]) -> Vec<String> {
     elements
         .iter()
         .filter_map(|element| match element.node.as_ref() {
-            Some(NodeEnum::IndexElem(element)) if !element.name.is_empty() => Some(element.name.clone()),
+            Some(NodeEnum::IndexElem(element)) if !element.name.is_empty() => {
+                Some(element.name.clone())
+            }
             _ => None,
         })
         .collect()

@@ -11,19 +11,34 @@ use crate::error::RouterError;
 use crate::plan::scope::{self, Found};
 
 pub fn plan(job: &Job<'_>, create: &CreateTableAsStmt) -> Planned {
-    if matches!(create.query.as_deref().and_then(|query| query.node.as_ref()), Some(NodeEnum::ExecuteStmt(_))) {
-        return Err(RouterError::unsupported("create-table-as", "CREATE TABLE AS EXECUTE is not supported")
-            .hint("Write the query out."));
+    if matches!(
+        create
+            .query
+            .as_deref()
+            .and_then(|query| query.node.as_ref()),
+        Some(NodeEnum::ExecuteStmt(_))
+    ) {
+        return Err(RouterError::unsupported(
+            "create-table-as",
+            "CREATE TABLE AS EXECUTE is not supported",
+        )
+        .hint("Write the query out."));
     }
-    let Some(into) = create.into.as_deref() else { return Ok(job.planned(job.everywhere())) };
+    let Some(into) = create.into.as_deref() else {
+        return Ok(job.planned(job.everywhere()));
+    };
     made_at_home(job, into, create)
 }
 
 pub fn select_into(job: &Job<'_>, select: &SelectStmt) -> Planned {
     let mut query = select.clone();
-    let Some(into) = query.into_clause.take() else { return Ok(job.planned(job.everywhere())) };
+    let Some(into) = query.into_clause.take() else {
+        return Ok(job.planned(job.everywhere()));
+    };
     let create = CreateTableAsStmt {
-        query: Some(Box::new(Node { node: Some(NodeEnum::SelectStmt(Box::new(query))) })),
+        query: Some(Box::new(Node {
+            node: Some(NodeEnum::SelectStmt(Box::new(query))),
+        })),
         into: Some(into.clone()),
         objtype: ObjectType::ObjectTable.into(),
         is_select_into: false,
@@ -33,7 +48,9 @@ pub fn select_into(job: &Job<'_>, select: &SelectStmt) -> Planned {
 }
 
 fn made_at_home(job: &Job<'_>, into: &IntoClause, create: &CreateTableAsStmt) -> Planned {
-    let Some(range) = into.rel.as_ref() else { return Ok(job.planned(job.everywhere())) };
+    let Some(range) = into.rel.as_ref() else {
+        return Ok(job.planned(job.everywhere()));
+    };
     reads_home_only(job, range.location)?;
     if is_temporary(range) {
         return Ok(job.creates_temporary(&range.relname));
@@ -41,13 +58,19 @@ fn made_at_home(job: &Job<'_>, into: &IntoClause, create: &CreateTableAsStmt) ->
     if let Some(rule) = rule(&schema_of(range, job.context), &range.relname, job.context)
         && rule.placement != schema::rules::RulePlacement::Local
     {
-        return Err(RouterError::unsupported("create-table-as", "a table with a rule cannot be created from a query")
-            .hint("Create the table first, then insert the rows."));
+        return Err(RouterError::unsupported(
+            "create-table-as",
+            "a table with a rule cannot be created from a query",
+        )
+        .hint("Create the table first, then insert the rows."));
     }
     if job.facts.highest_parameter > 0 || job.reads_temporary(range) {
-        return Err(RouterError::unsupported("create-table-as", "this query cannot be run on the other shards")
-            .detail("It uses a parameter or a temporary table.")
-            .hint("Create the table first, then insert the rows."));
+        return Err(RouterError::unsupported(
+            "create-table-as",
+            "this query cannot be run on the other shards",
+        )
+        .detail("It uses a parameter or a temporary table.")
+        .hint("Create the table first, then insert the rows."));
     }
     let mut ddl = job.everywhere();
     ddl.text_other_shards = Some(without_data(create)?);
@@ -64,20 +87,33 @@ fn without_data(create: &CreateTableAsStmt) -> Result<String, RouterError> {
 
 fn reads_home_only(job: &Job<'_>, target: i32) -> Result<(), RouterError> {
     let at = usize::try_from(target).unwrap_or(0);
-    let sharded = job.facts.tables().filter(|table| table.location != at).find(|table| {
-        let found = scope::find_name(table.schema.as_deref(), &table.name, job.context);
-        let Found::Relation(found) = found else { return false };
-        let is_sharded = |placement| matches!(placement, Placement::Sharded { .. });
-        let reads = found.reads.iter().filter_map(|(schema, name)| job.context.snapshot.relations.get(schema)?.get(name));
-        is_sharded(scope::placement(&found, job.context))
-            || reads.into_iter().any(|read| is_sharded(scope::placement(read, job.context)))
-    });
+    let sharded =
+        job.facts
+            .tables()
+            .filter(|table| table.location != at)
+            .find(|table| {
+                let found = scope::find_name(table.schema.as_deref(), &table.name, job.context);
+                let Found::Relation(found) = found else {
+                    return false;
+                };
+                let is_sharded = |placement| matches!(placement, Placement::Sharded { .. });
+                let reads = found.reads.iter().filter_map(|(schema, name)| {
+                    job.context.snapshot.relations.get(schema)?.get(name)
+                });
+                is_sharded(scope::placement(&found, job.context))
+                    || reads
+                        .into_iter()
+                        .any(|read| is_sharded(scope::placement(read, job.context)))
+            });
     match sharded {
         Some(table) => Err(RouterError::unsupported(
             "create-table-as",
             "a table or materialized view from a query over a sharded table is not supported yet",
         )
-        .detail(format!("The query reads \"{}\", whose rows are on several shards.", table.name))
+        .detail(format!(
+            "The query reads \"{}\", whose rows are on several shards.",
+            table.name
+        ))
         .hint("Create the table first, read the rows, and insert them as VALUES or by COPY.")),
         None => Ok(()),
     }

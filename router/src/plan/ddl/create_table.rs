@@ -13,19 +13,31 @@ use crate::plan::scope::{self, Found};
 use crate::plan::{PlanContext, names};
 
 pub fn plan(job: &Job<'_>, create: &CreateStmt) -> Planned {
-    let Some(range) = create.relation.as_ref() else { return Ok(job.planned(job.everywhere())) };
+    let Some(range) = create.relation.as_ref() else {
+        return Ok(job.planned(job.everywhere()));
+    };
     if is_temporary(range) {
         return Ok(job.creates_temporary(&range.relname));
     }
     let schema = schema_of(range, job.context);
-    let exists = job.context.snapshot.relations.get(&schema).is_some_and(|found| found.contains_key(&range.relname));
+    let exists = job
+        .context
+        .snapshot
+        .relations
+        .get(&schema)
+        .is_some_and(|found| found.contains_key(&range.relname));
     if exists {
         // An error, or with IF NOT EXISTS a notice, from PostgreSQL; the table's rule stays as it is.
         let mut ddl = job.everywhere();
         ddl.changes_catalog = false;
         return Ok(job.planned(ddl));
     }
-    let table = NewTable { job, create, schema, name: range.relname.clone() };
+    let table = NewTable {
+        job,
+        create,
+        schema,
+        name: range.relname.clone(),
+    };
     table.plan()
 }
 
@@ -43,7 +55,10 @@ pub fn rule<'a>(schema: &str, name: &str, context: &PlanContext<'a>) -> Option<&
     context.rules.iter().find(|rule| {
         rule.name == name
             && rule.schema.as_deref().unwrap_or("public") == schema
-            && rule.database.as_deref().is_none_or(|database| database == context.database)
+            && rule
+                .database
+                .as_deref()
+                .is_none_or(|database| database == context.database)
     })
 }
 
@@ -57,7 +72,11 @@ struct NewTable<'a> {
 impl NewTable<'_> {
     fn plan(&self) -> Planned {
         let parent = self.parent()?;
-        let rule = if parent.is_some() { None } else { rule(&self.schema, &self.name, self.job.context) };
+        let rule = if parent.is_some() {
+            None
+        } else {
+            rule(&self.schema, &self.name, self.job.context)
+        };
         let placed = match (parent, rule) {
             (Some(placed), _) => placed,
             (None, Some(rule)) => self.placed_by(rule)?,
@@ -87,8 +106,15 @@ impl NewTable<'_> {
 
     /// `PARTITION OF parent` is placed with it; other children of sharded tables are refused.
     fn parent(&self) -> Result<Option<Placed>, RouterError> {
-        for parent in self.create.inh_relations.iter().filter_map(names::range_var) {
-            let Found::Relation(found) = scope::find(parent, self.job.context) else { continue };
+        for parent in self
+            .create
+            .inh_relations
+            .iter()
+            .filter_map(names::range_var)
+        {
+            let Found::Relation(found) = scope::find(parent, self.job.context) else {
+                continue;
+            };
             let placement = scope::placement(&found, self.job.context);
             if self.create.partbound.is_some() {
                 return Ok(Some(constraints::placed_by(&placement, &found.columns)));
@@ -118,26 +144,44 @@ impl NewTable<'_> {
 
     fn key_type(&self, key: &str) -> Result<KeyType, RouterError> {
         let Some(column) = self.column(key) else {
-            return self.copied_key_type(key).ok_or_else(|| key_missing(&self.name, key));
+            return self
+                .copied_key_type(key)
+                .ok_or_else(|| key_missing(&self.name, key));
         };
         if has(column, ConstrType::ConstrGenerated) {
-            return Err(RouterError::unsupported("shard-key-type", format!("shard key \"{key}\" may not be a generated column"))
-                .detail("Its value would be computed on a shard, after the shard is chosen."));
+            return Err(RouterError::unsupported(
+                "shard-key-type",
+                format!("shard key \"{key}\" may not be a generated column"),
+            )
+            .detail("Its value would be computed on a shard, after the shard is chosen."));
         }
-        column.type_name.as_ref().and_then(type_of_key).ok_or_else(|| key_type_refusal(key))
+        column
+            .type_name
+            .as_ref()
+            .and_then(type_of_key)
+            .ok_or_else(|| key_type_refusal(key))
     }
 
     /// The key comes from `LIKE` or `INHERITS`.
     fn copied_key_type(&self, key: &str) -> Option<KeyType> {
-        let like = self.create.table_elts.iter().filter_map(|element| match element.node.as_ref()? {
-            NodeEnum::TableLikeClause(like) => like.relation.as_ref(),
-            _ => None,
-        });
-        let inherited = self.create.inh_relations.iter().filter_map(names::range_var);
-        like.chain(inherited).find_map(|range| match scope::find(range, self.job.context) {
-            Found::Relation(found) => found.columns[found.column(key)?].key_type(),
-            Found::Temporary | Found::Home => None,
-        })
+        let like =
+            self.create
+                .table_elts
+                .iter()
+                .filter_map(|element| match element.node.as_ref()? {
+                    NodeEnum::TableLikeClause(like) => like.relation.as_ref(),
+                    _ => None,
+                });
+        let inherited = self
+            .create
+            .inh_relations
+            .iter()
+            .filter_map(names::range_var);
+        like.chain(inherited)
+            .find_map(|range| match scope::find(range, self.job.context) {
+                Found::Relation(found) => found.columns[found.column(key)?].key_type(),
+                Found::Temporary | Found::Home => None,
+            })
     }
 
     fn declare(&self, rule: &TableRule, ddl: &mut crate::plan::Ddl) {
@@ -155,15 +199,23 @@ impl NewTable<'_> {
             ));
         }
         let table = (self.schema.as_str(), self.name.as_str());
-        ddl.home_also.push(declaration(table, placement, key, rule.accept_unenforced));
+        ddl.home_also
+            .push(declaration(table, placement, key, rule.accept_unenforced));
     }
 }
 
 /// The statement that records a table's rule on the home shard.
-pub fn declaration(table: (&str, &str), placement: &str, key: Option<&str>, accept_unenforced: bool) -> String {
+pub fn declaration(
+    table: (&str, &str),
+    placement: &str,
+    key: Option<&str>,
+    accept_unenforced: bool,
+) -> String {
     let key = key.map_or_else(|| "NULL".to_owned(), quote_literal);
     let (schema, name) = (quote_literal(table.0), quote_literal(table.1));
-    format!("SELECT oskol.declare_table({schema}, {name}, '{placement}', {key}, {accept_unenforced})")
+    format!(
+        "SELECT oskol.declare_table({schema}, {name}, '{placement}', {key}, {accept_unenforced})"
+    )
 }
 
 /// Judges columns and table constraints; those to be left out are taken from `create`.
@@ -207,23 +259,33 @@ fn judge_like(
     like: &pg_query::protobuf::TableLikeClause,
     notices: &mut Vec<RouterError>,
 ) -> Result<(), RouterError> {
-    let Some(range) = like.relation.as_ref() else { return Ok(()) };
-    let Found::Relation(found) = scope::find(range, subject.context) else { return Ok(()) };
+    let Some(range) = like.relation.as_ref() else {
+        return Ok(());
+    };
+    let Found::Relation(found) = scope::find(range, subject.context) else {
+        return Ok(());
+    };
     if like.options & LIKE_INDEXES == 0 {
         return Ok(());
     }
     for unique in &found.unique_keys {
-        let columns: Vec<_> = unique.columns.iter().map(|&column| found.columns[column].name.clone()).collect();
+        let columns: Vec<_> = unique
+            .columns
+            .iter()
+            .map(|&column| found.columns[column].name.clone())
+            .collect();
         notices.extend(subject.unique(&unique.name, &columns)?);
     }
     Ok(())
 }
 
 fn columns(elements: &[Node]) -> impl Iterator<Item = &ColumnDef> {
-    elements.iter().filter_map(|element| match element.node.as_ref()? {
-        NodeEnum::ColumnDef(column) => Some(&**column),
-        _ => None,
-    })
+    elements
+        .iter()
+        .filter_map(|element| match element.node.as_ref()? {
+            NodeEnum::ColumnDef(column) => Some(&**column),
+            _ => None,
+        })
 }
 
 fn has(column: &ColumnDef, kind: ConstrType) -> bool {
@@ -253,18 +315,29 @@ pub fn type_of_key(name: &TypeName) -> Option<KeyType> {
 }
 
 pub fn key_type_refusal(key: &str) -> RouterError {
-    RouterError::unsupported("shard-key-type", format!("column \"{key}\" cannot be a shard key"))
-        .detail("A shard key is a smallint, integer, bigint, text, varchar or uuid.")
+    RouterError::unsupported(
+        "shard-key-type",
+        format!("column \"{key}\" cannot be a shard key"),
+    )
+    .detail("A shard key is a smallint, integer, bigint, text, varchar or uuid.")
 }
 
 fn key_missing(table: &str, key: &str) -> RouterError {
-    RouterError::unsupported("shard-key-missing", format!("table \"{table}\" has no column \"{key}\""))
-        .detail("The rule for this table names that column as its shard key.")
-        .hint("Add the column, or change the table's rule in the router's configuration.")
+    RouterError::unsupported(
+        "shard-key-missing",
+        format!("table \"{table}\" has no column \"{key}\""),
+    )
+    .detail("The rule for this table names that column as its shard key.")
+    .hint("Add the column, or change the table's rule in the router's configuration.")
 }
 
 fn inherits(parent: &str) -> RouterError {
-    RouterError::unsupported("inherits-sharded", "a table cannot inherit from a sharded or reference table")
-        .detail(format!("Rows of the child would be rows of \"{parent}\", but stored elsewhere."))
-        .hint("Use declarative partitioning: partitions are placed with their parent.")
+    RouterError::unsupported(
+        "inherits-sharded",
+        "a table cannot inherit from a sharded or reference table",
+    )
+    .detail(format!(
+        "Rows of the child would be rows of \"{parent}\", but stored elsewhere."
+    ))
+    .hint("Use declarative partitioning: partitions are placed with their parent.")
 }

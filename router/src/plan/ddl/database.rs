@@ -14,7 +14,10 @@ pub fn create(job: &Job<'_>, create: &CreatedbStmt) -> Planned {
     let mut ddl = job.everywhere();
     ddl.outside_transaction = true;
     ddl.changes_catalog = false;
-    ddl.undo = Some(format!("DROP DATABASE IF EXISTS {}", quote_identifier(&create.dbname)));
+    ddl.undo = Some(format!(
+        "DROP DATABASE IF EXISTS {}",
+        quote_identifier(&create.dbname)
+    ));
     ddl.database = Some(DatabaseChange::Create(create.dbname.clone()));
     Ok(job.planned(ddl))
 }
@@ -22,8 +25,11 @@ pub fn create(job: &Job<'_>, create: &CreatedbStmt) -> Planned {
 pub fn drop(job: &Job<'_>, drop: &DropdbStmt) -> Planned {
     not_reserved(&drop.dbname)?;
     if drop.dbname == "postgres" {
-        return Err(RouterError::unsupported("reserved-database", "database \"postgres\" cannot be dropped")
-            .detail("The cluster keeps its own records there."));
+        return Err(RouterError::unsupported(
+            "reserved-database",
+            "database \"postgres\" cannot be dropped",
+        )
+        .detail("The cluster keeps its own records there."));
     }
     let mut ddl = job.everywhere();
     ddl.outside_transaction = true;
@@ -44,9 +50,12 @@ pub fn not_reserved(name: &str) -> Result<(), RouterError> {
     if name != "oskol" {
         return Ok(());
     }
-    Err(RouterError::unsupported("reserved-database", "the database name \"oskol\" is reserved")
-        .detail("A connection to it reaches the router's own administration.")
-        .hint("Choose another name."))
+    Err(RouterError::unsupported(
+        "reserved-database",
+        "the database name \"oskol\" is reserved",
+    )
+    .detail("A connection to it reaches the router's own administration.")
+    .hint("Choose another name."))
 }
 
 fn no_tablespace(options: &[Node]) -> Result<(), RouterError> {
@@ -54,7 +63,10 @@ fn no_tablespace(options: &[Node]) -> Result<(), RouterError> {
         matches!(option.node.as_ref(), Some(NodeEnum::DefElem(option)) if option.defname == "tablespace" && option.arg.is_some())
     });
     if names_tablespace {
-        return Err(RouterError::unsupported("tablespace", "tablespaces are not supported through the router"));
+        return Err(RouterError::unsupported(
+            "tablespace",
+            "tablespaces are not supported through the router",
+        ));
     }
     Ok(())
 }

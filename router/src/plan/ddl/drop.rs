@@ -9,14 +9,24 @@ use crate::plan::scope::{self, Found};
 use crate::plan::{DatabaseChange, TemporaryChange};
 
 pub fn plan(job: &Job<'_>, drop: &DropStmt) -> Planned {
-    let dropped: Vec<String> = drop.objects.iter().filter_map(|object| temporary_name(job, drop, object)).collect();
+    let dropped: Vec<String> = drop
+        .objects
+        .iter()
+        .filter_map(|object| temporary_name(job, drop, object))
+        .collect();
     if !dropped.is_empty() {
         if dropped.len() < drop.objects.len() {
-            return Err(RouterError::unsupported("drop-mixed", "temporary and permanent relations cannot be dropped together")
-                .detail("Temporary relations are on the home shard only.")
-                .hint("Drop them in two statements."));
+            return Err(RouterError::unsupported(
+                "drop-mixed",
+                "temporary and permanent relations cannot be dropped together",
+            )
+            .detail("Temporary relations are on the home shard only.")
+            .hint("Drop them in two statements."));
         }
-        return Ok(job.on_temporary(TemporaryChange { created: Vec::new(), dropped }));
+        return Ok(job.on_temporary(TemporaryChange {
+            created: Vec::new(),
+            dropped,
+        }));
     }
     let mut ddl = job.everywhere();
     ddl.outside_transaction = drop.concurrent;
@@ -26,11 +36,20 @@ pub fn plan(job: &Job<'_>, drop: &DropStmt) -> Planned {
 fn temporary_name(job: &Job<'_>, drop: &DropStmt, object: &Node) -> Option<String> {
     let is_relation = matches!(
         drop.remove_type(),
-        ObjectType::ObjectTable | ObjectType::ObjectView | ObjectType::ObjectSequence | ObjectType::ObjectIndex
+        ObjectType::ObjectTable
+            | ObjectType::ObjectView
+            | ObjectType::ObjectSequence
+            | ObjectType::ObjectIndex
     );
-    let NodeEnum::List(parts) = object.node.as_ref()? else { return None };
+    let NodeEnum::List(parts) = object.node.as_ref()? else {
+        return None;
+    };
     let (schema, name) = scope::qualified(&parts.items)?;
-    let temporary = is_relation && matches!(scope::find_name(schema, name, job.context), Found::Temporary);
+    let temporary = is_relation
+        && matches!(
+            scope::find_name(schema, name, job.context),
+            Found::Temporary
+        );
     temporary.then(|| name.to_owned())
 }
 
@@ -40,17 +59,31 @@ pub fn rename(job: &Job<'_>, rename: &RenameStmt) -> Planned {
         super::database::not_reserved(&rename.newname)?;
         super::database::not_reserved(&rename.subname)?;
         ddl.changes_catalog = false;
-        ddl.database = Some(DatabaseChange::Rename { from: rename.subname.clone(), to: rename.newname.clone() });
+        ddl.database = Some(DatabaseChange::Rename {
+            from: rename.subname.clone(),
+            to: rename.newname.clone(),
+        });
         return Ok(job.planned(ddl));
     }
-    let temporary = rename.relation.as_ref().filter(|range| matches!(scope::find(range, job.context), Found::Temporary));
-    let Some(range) = temporary else { return Ok(job.planned(job.everywhere())) };
+    let temporary = rename
+        .relation
+        .as_ref()
+        .filter(|range| matches!(scope::find(range, job.context), Found::Temporary));
+    let Some(range) = temporary else {
+        return Ok(job.planned(job.everywhere()));
+    };
     let renames_relation = matches!(
         rename.rename_type(),
-        ObjectType::ObjectTable | ObjectType::ObjectView | ObjectType::ObjectSequence | ObjectType::ObjectIndex
+        ObjectType::ObjectTable
+            | ObjectType::ObjectView
+            | ObjectType::ObjectSequence
+            | ObjectType::ObjectIndex
     );
     let change = if renames_relation {
-        TemporaryChange { created: vec![rename.newname.clone()], dropped: vec![range.relname.clone()] }
+        TemporaryChange {
+            created: vec![rename.newname.clone()],
+            dropped: vec![range.relname.clone()],
+        }
     } else {
         TemporaryChange::default()
     };

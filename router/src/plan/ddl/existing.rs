@@ -15,8 +15,15 @@ pub fn judge(
     accept_unenforced: bool,
     context: &PlanContext<'_>,
 ) -> Result<Vec<RouterError>, RouterError> {
-    let placing = Placing { relation, placed, context };
-    let subject = Subject { accept_unenforced, ..placing.subject() };
+    let placing = Placing {
+        relation,
+        placed,
+        context,
+    };
+    let subject = Subject {
+        accept_unenforced,
+        ..placing.subject()
+    };
     let mut notices = Vec::new();
     for unique in &relation.unique_keys {
         notices.extend(subject.unique(&unique.name, &column_names(relation, &unique.columns))?);
@@ -52,10 +59,22 @@ impl<'a> Placing<'a> {
     }
 
     fn foreign_keys_to_it(&self) -> Result<(), RouterError> {
-        let children = self.context.snapshot.relations.values().flat_map(|relations| relations.values());
+        let children = self
+            .context
+            .snapshot
+            .relations
+            .values()
+            .flat_map(|relations| relations.values());
         for child in children.filter(|child| !self.is_it(&child.schema, &child.name)) {
-            let subject = Subject { accept_unenforced: false, ..Subject::of(child, self.context) };
-            for key in child.foreign_keys.iter().filter(|key| self.is_it(&key.referenced.0, &key.referenced.1)) {
+            let subject = Subject {
+                accept_unenforced: false,
+                ..Subject::of(child, self.context)
+            };
+            for key in child
+                .foreign_keys
+                .iter()
+                .filter(|key| self.is_it(&key.referenced.0, &key.referenced.1))
+            {
                 self.judge(&subject, child, key, self.parent(key))?;
             }
         }
@@ -84,12 +103,21 @@ impl<'a> Placing<'a> {
         let placed = if self.is_it(schema, name) {
             self.placed.clone()
         } else {
-            found().map_or(Placed::Local, |found| seen(&scope::placement(found, self.context), &found.columns))
+            found().map_or(Placed::Local, |found| {
+                seen(&scope::placement(found, self.context), &found.columns)
+            })
         };
-        Parent { name: name.clone(), placed, columns: key.referenced_columns.clone() }
+        Parent {
+            name: name.clone(),
+            placed,
+            columns: key.referenced_columns.clone(),
+        }
     }
 }
 
 fn column_names(relation: &Relation, columns: &[usize]) -> Vec<String> {
-    columns.iter().filter_map(|&column| Some(relation.columns.get(column)?.name.clone())).collect()
+    columns
+        .iter()
+        .filter_map(|&column| Some(relation.columns.get(column)?.name.clone()))
+        .collect()
 }

@@ -9,8 +9,15 @@ use crate::plan::{Action, Effect, Plan};
 pub fn plan(job: &Job<'_>, node: &NodeEnum) -> Planned {
     if let NodeEnum::RefreshMatViewStmt(_) = node {
         // Only the home shard holds the rows of a materialized view.
-        let effect = Effect { writes: true, ..Effect::default() };
-        return Ok(Plan::new(Action::Home, effect, "materialized views are on the home shard"));
+        let effect = Effect {
+            writes: true,
+            ..Effect::default()
+        };
+        return Ok(Plan::new(
+            Action::Home,
+            effect,
+            "materialized views are on the home shard",
+        ));
     }
     let outside = outside_transaction(node);
     if job.mentions_temporary() {
@@ -35,8 +42,10 @@ fn outside_transaction(node: &NodeEnum) -> bool {
 }
 
 fn reindex_outside(reindex: &ReindexStmt) -> bool {
-    let one_relation =
-        matches!(reindex.kind(), ReindexObjectType::ReindexObjectIndex | ReindexObjectType::ReindexObjectTable);
+    let one_relation = matches!(
+        reindex.kind(),
+        ReindexObjectType::ReindexObjectIndex | ReindexObjectType::ReindexObjectTable
+    );
     !one_relation || reindex.params.iter().any(is_concurrently)
 }
 

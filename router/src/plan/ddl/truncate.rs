@@ -16,7 +16,9 @@ pub fn plan(job: &Job<'_>, truncate: &TruncateStmt) -> Planned {
         match scope::find(range, job.context) {
             Found::Temporary => temporary = true,
             Found::Home => {}
-            Found::Relation(found) => everywhere |= scope::placement(&found, job.context) != Placement::Local,
+            Found::Relation(found) => {
+                everywhere |= scope::placement(&found, job.context) != Placement::Local
+            }
         }
     }
     if temporary {
@@ -30,7 +32,10 @@ pub fn plan(job: &Job<'_>, truncate: &TruncateStmt) -> Planned {
         };
     }
     if !everywhere {
-        let effect = Effect { writes: true, ..Effect::default() };
+        let effect = Effect {
+            writes: true,
+            ..Effect::default()
+        };
         return Ok(Plan::new(Action::Home, effect, "local tables"));
     }
     let mut ddl = job.everywhere();
@@ -46,7 +51,8 @@ pub fn plan(job: &Job<'_>, truncate: &TruncateStmt) -> Planned {
 fn without_restart(text: &str) -> String {
     let tokens = Tokens::of(text);
     let mut edits = Edits::default();
-    let found = |index: usize| tokens.is_word(index, "restart") && tokens.is_word(index + 1, "identity");
+    let found =
+        |index: usize| tokens.is_word(index, "restart") && tokens.is_word(index + 1, "identity");
     // The last such pair: a table may be named `restart`.
     if let Some(index) = (0..tokens.len()).rev().find(|&index| found(index)) {
         edits.replace_text(tokens.span(index).start..tokens.span(index + 1).end, "");
@@ -55,7 +61,12 @@ fn without_restart(text: &str) -> String {
 }
 
 fn restarted(job: &Job<'_>, truncate: &TruncateStmt) -> Vec<SequenceName> {
-    let relations = job.context.snapshot.relations.values().flat_map(|relations| relations.values());
+    let relations = job
+        .context
+        .snapshot
+        .relations
+        .values()
+        .flat_map(|relations| relations.values());
     let cascades = truncate.behavior() == DropBehavior::DropCascade;
     let named = |relation: &Relation| {
         truncate.relations.iter().filter_map(names::range_var).any(|range| {
@@ -65,7 +76,12 @@ fn restarted(job: &Job<'_>, truncate: &TruncateStmt) -> Vec<SequenceName> {
     let mut sequences: Vec<_> = relations
         .filter(|relation| scope::placement(relation, job.context) != Placement::Local)
         .filter(|relation| cascades || named(relation))
-        .flat_map(|relation| relation.columns.iter().filter_map(|column| sequence::of_default(&column.default)))
+        .flat_map(|relation| {
+            relation
+                .columns
+                .iter()
+                .filter_map(|column| sequence::of_default(&column.default))
+        })
         .collect();
     sequences.sort();
     sequences.dedup();

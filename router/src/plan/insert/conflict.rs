@@ -17,15 +17,21 @@ pub fn may_skip_rows(insert: &InsertStmt) -> bool {
 /// Refuses `DO UPDATE SET key = ...`, but for `key = EXCLUDED.key` where the conflict is about the key
 /// itself: then both are equal.
 pub fn keeps_key(insert: &InsertStmt, relation: &Relation, key: usize) -> Result<(), RouterError> {
-    let Some(conflict) = insert.on_conflict_clause.as_deref() else { return Ok(()) };
+    let Some(conflict) = insert.on_conflict_clause.as_deref() else {
+        return Ok(());
+    };
     let key_name = relation.columns[key].name.as_str();
     let harmless = |target: &ResTarget| {
-        target.name != key_name || (is_excluded(target, key_name) && is_about(conflict, relation, key))
+        target.name != key_name
+            || (is_excluded(target, key_name) && is_about(conflict, relation, key))
     };
-    let targets = conflict.target_list.iter().filter_map(|target| match target.node.as_ref() {
-        Some(NodeEnum::ResTarget(target)) => Some(target),
-        _ => None,
-    });
+    let targets = conflict
+        .target_list
+        .iter()
+        .filter_map(|target| match target.node.as_ref() {
+            Some(NodeEnum::ResTarget(target)) => Some(target),
+            _ => None,
+        });
     for target in targets {
         if !harmless(target) {
             return Err(refusal(key_name));
@@ -43,12 +49,20 @@ fn is_excluded(target: &ResTarget, key: &str) -> bool {
 
 /// Whether the conflicting rows are equal in the key.
 fn is_about(conflict: &OnConflictClause, relation: &Relation, key: usize) -> bool {
-    let Some(infer) = conflict.infer.as_deref() else { return false };
+    let Some(infer) = conflict.infer.as_deref() else {
+        return false;
+    };
     if !infer.conname.is_empty() {
-        let named = relation.unique_keys.iter().find(|unique| unique.name == infer.conname);
+        let named = relation
+            .unique_keys
+            .iter()
+            .find(|unique| unique.name == infer.conname);
         return named.is_some_and(|unique| unique.columns.contains(&key));
     }
-    infer.index_elems.iter().any(|element| is_column(element, &relation.columns[key].name))
+    infer
+        .index_elems
+        .iter()
+        .any(|element| is_column(element, &relation.columns[key].name))
 }
 
 fn is_column(element: &Node, name: &str) -> bool {

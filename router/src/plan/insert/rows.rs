@@ -46,7 +46,11 @@ impl Layout {
             before_overriding: tokens.span(after_columns).start,
             overriding_user,
             source: tokens.span(source).start,
-            rows: if rows == 0 { Vec::new() } else { row_layouts(tokens, source)? },
+            rows: if rows == 0 {
+                Vec::new()
+            } else {
+                row_layouts(tokens, source)?
+            },
         };
         (layout.rows.len() == rows).then_some(layout)
     }
@@ -59,7 +63,11 @@ fn after_relation(tokens: &Tokens<'_>, insert: &InsertStmt) -> Option<usize> {
     while tokens.word(index) == "." {
         index += 2;
     }
-    Some(if relation.alias.is_some() { index + 2 } else { index })
+    Some(if relation.alias.is_some() {
+        index + 2
+    } else {
+        index
+    })
 }
 
 /// The token that closes the column list, and the one after it.
@@ -77,7 +85,10 @@ fn overriding(tokens: &Tokens<'_>, at: usize) -> (Option<usize>, Option<Span>) {
     if !tokens.is(at, Token::Overriding) {
         return (None, None);
     }
-    (Some(at), tokens.is_word(at + 1, "user").then(|| tokens.span(at + 1)))
+    (
+        Some(at),
+        tokens.is_word(at + 1, "user").then(|| tokens.span(at + 1)),
+    )
 }
 
 fn row_layouts(tokens: &Tokens<'_>, values: usize) -> Option<Vec<RowLayout>> {
@@ -88,7 +99,10 @@ fn row_layouts(tokens: &Tokens<'_>, values: usize) -> Option<Vec<RowLayout>> {
         (tokens.word(open) == "(").then_some(())?;
         let close = tokens.closing(open)?;
         let span = tokens.span(open).start..tokens.span(close).end;
-        rows.push(RowLayout { span, items: tokens.list_items(open)? });
+        rows.push(RowLayout {
+            span,
+            items: tokens.list_items(open)?,
+        });
         if tokens.word(close + 1) != "," {
             return Some(rows);
         }

@@ -11,7 +11,9 @@ use crate::error::RouterError;
 use crate::plan::edits::Edits;
 use crate::plan::key::Constant;
 use crate::plan::tokens::Tokens;
-use crate::plan::{Action, ByKey, Fallback, KeyExpr, Piece, Plan, Split, SplitInsert, SplitRow, sequence};
+use crate::plan::{
+    Action, ByKey, Fallback, KeyExpr, Piece, Plan, Split, SplitInsert, SplitRow, sequence,
+};
 
 pub fn plan(job: &Job<'_>, target: &Target, key: usize, key_type: KeyType) -> Planned {
     job.others.only_reference()?;
@@ -24,12 +26,25 @@ pub fn plan(job: &Job<'_>, target: &Target, key: usize, key_type: KeyType) -> Pl
         None => return Err(insert_select()),
     };
     if target.breaks_always(job.insert, rows) {
-        return Ok(Plan::new(Action::AnyShard, job.effect, "PostgreSQL refuses a value for GENERATED ALWAYS"));
+        return Ok(Plan::new(
+            Action::AnyShard,
+            job.effect,
+            "PostgreSQL refuses a value for GENERATED ALWAYS",
+        ));
     }
-    if rows.iter().any(|row| items(row).len() != target.columns.len()) {
+    if rows
+        .iter()
+        .any(|row| items(row).len() != target.columns.len())
+    {
         return Err(uneven(rows, target));
     }
-    Keyed { job, target, key, key_type }.plan(rows)
+    Keyed {
+        job,
+        target,
+        key,
+        key_type,
+    }
+    .plan(rows)
 }
 
 /// An INSERT whose rows each need a shard.
@@ -42,7 +57,11 @@ struct Keyed<'a> {
 
 impl Keyed<'_> {
     fn plan(&self, rows: &[Node]) -> Planned {
-        if let ([row], false, false) = (rows, self.needs_ids(rows), self.job.facts.calls(&sequence::FUNCTIONS)) {
+        if let ([row], false, false) = (
+            rows,
+            self.needs_ids(rows),
+            self.job.facts.calls(&sequence::FUNCTIONS),
+        ) {
             return Ok(self.unchanged(self.key_of(row, None)?));
         }
         let tokens = Tokens::of(&self.job.statement.text);
@@ -57,7 +76,10 @@ impl Keyed<'_> {
         let defaulted = |row: &Node| items(row).iter().any(is_default);
         !self.target.absent_ids().is_empty()
             || rows.iter().any(defaulted)
-            || super::overrides(self.job.insert, pg_query::protobuf::OverridingKind::OverridingUserValue)
+            || super::overrides(
+                self.job.insert,
+                pg_query::protobuf::OverridingKind::OverridingUserValue,
+            )
     }
 
     fn unchanged(&self, key: KeyExpr) -> Plan {
@@ -79,11 +101,15 @@ impl Keyed<'_> {
     }
 
     fn many_rows(&self, rows: &[Node], tokens: &Tokens<'_>, edits: &Edits) -> Planned {
-        let layout = Layout::of(tokens, self.job.insert, rows.len()).ok_or_else(target::unforeseen_form)?;
+        let layout =
+            Layout::of(tokens, self.job.insert, rows.len()).ok_or_else(target::unforeseen_form)?;
         let mut divided = Vec::with_capacity(rows.len());
         for (row, at) in rows.iter().zip(&layout.rows) {
             let key = self.key_or_id(row, at, at.span.start, edits)?;
-            divided.push(SplitRow { text: edits.apply_with_parameters(tokens, at.span.clone()), key });
+            divided.push(SplitRow {
+                text: edits.apply_with_parameters(tokens, at.span.clone()),
+                key,
+            });
         }
         if let Some(key) = one_key(&divided) {
             let rewrite = (!edits.is_empty()).then(|| rewrite(edits, self.job));
@@ -101,12 +127,25 @@ impl Keyed<'_> {
             may_skip_rows: conflict::may_skip_rows(self.job.insert),
         };
         let reason = format!("rows divided by {}", self.key_name());
-        Ok(Plan::new(Action::Split(Split::Insert(insert)), self.job.effect, reason))
+        Ok(Plan::new(
+            Action::Split(Split::Insert(insert)),
+            self.job.effect,
+            reason,
+        ))
     }
 
     fn by_key(&self, key: KeyExpr, rewrite: Option<crate::plan::Rewrite>) -> Plan {
-        let reason = format!("{}.{} of the new row", self.target.relation.name, self.key_name());
-        let action = ByKey { key, key_type: self.key_type, fallback: Fallback::Refuse(self.unknown_key()), rewrite };
+        let reason = format!(
+            "{}.{} of the new row",
+            self.target.relation.name,
+            self.key_name()
+        );
+        let action = ByKey {
+            key,
+            key_type: self.key_type,
+            fallback: Fallback::Refuse(self.unknown_key()),
+            rewrite,
+        };
         Plan::new(Action::ByKey(action), self.job.effect, reason)
     }
 
@@ -119,11 +158,21 @@ impl Keyed<'_> {
     }
 
     /// The key of the row that stands at `at`; ids are counted from byte `from`.
-    fn key_or_id(&self, row: &Node, at: &RowLayout, from: usize, edits: &Edits) -> Result<KeyExpr, RouterError> {
+    fn key_or_id(
+        &self,
+        row: &Node,
+        at: &RowLayout,
+        from: usize,
+        edits: &Edits,
+    ) -> Result<KeyExpr, RouterError> {
         let Some(position) = self.position() else {
-            return self.default_key(Some(edits.ids_between(from, at.end_of_items()) + self.appended_before()));
+            return self.default_key(Some(
+                edits.ids_between(from, at.end_of_items()) + self.appended_before(),
+            ));
         };
-        let Some(span) = at.items.get(position) else { return Err(self.unknown_key()) };
+        let Some(span) = at.items.get(position) else {
+            return Err(self.unknown_key());
+        };
         match edits.replacement(span) {
             Some(Piece::NextId(_)) => Ok(KeyExpr::GeneratedId(edits.ids_between(from, span.start))),
             _ => self.key_of(row, Some(position)),
@@ -132,12 +181,20 @@ impl Keyed<'_> {
 
     /// Ids appended before the key's own.
     fn appended_before(&self) -> usize {
-        self.target.absent_ids().iter().take_while(|&&(column, _)| column != self.key).count()
+        self.target
+            .absent_ids()
+            .iter()
+            .take_while(|&&(column, _)| column != self.key)
+            .count()
     }
 
     fn key_of(&self, row: &Node, position: Option<usize>) -> Result<KeyExpr, RouterError> {
-        let Some(position) = position.or_else(|| self.position()) else { return self.default_key(None) };
-        let Some(value) = items(row).get(position) else { return Err(self.unknown_key()) };
+        let Some(position) = position.or_else(|| self.position()) else {
+            return self.default_key(None);
+        };
+        let Some(value) = items(row).get(position) else {
+            return Err(self.unknown_key());
+        };
         if is_default(value) {
             return self.default_key(None);
         }
@@ -151,13 +208,21 @@ impl Keyed<'_> {
     fn default_key(&self, id: Option<usize>) -> Result<KeyExpr, RouterError> {
         let column = &self.target.relation.columns[self.key];
         match (&column.default, id) {
-            (DefaultValue::Sequence { .. } | DefaultValue::Identity { .. }, Some(id)) => Ok(KeyExpr::GeneratedId(id)),
+            (DefaultValue::Sequence { .. } | DefaultValue::Identity { .. }, Some(id)) => {
+                Ok(KeyExpr::GeneratedId(id))
+            }
             // PostgreSQL says 23502.
             (DefaultValue::None, _) if column.not_null => Ok(null()),
             (DefaultValue::None, _) => Err(self.null_key()),
-            _ => Err(RouterError::unsupported("insert-key-default", "the shard key cannot be left to its default")
-                .detail(format!("The default of \"{}\" would be evaluated on a shard, after the shard is chosen.", column.name))
-                .hint("Give the value of the shard key in the INSERT.")),
+            _ => Err(RouterError::unsupported(
+                "insert-key-default",
+                "the shard key cannot be left to its default",
+            )
+            .detail(format!(
+                "The default of \"{}\" would be evaluated on a shard, after the shard is chosen.",
+                column.name
+            ))
+            .hint("Give the value of the shard key in the INSERT.")),
         }
     }
 
@@ -171,14 +236,25 @@ impl Keyed<'_> {
     }
 
     fn null_key(&self) -> RouterError {
-        RouterError::unsupported("shard-key-null", "the shard key of a new row may not be null")
-            .detail(format!("A row without \"{}\" belongs to no shard.", self.key_name()))
-            .hint("Give the shard key a value, and make the column NOT NULL.")
+        RouterError::unsupported(
+            "shard-key-null",
+            "the shard key of a new row may not be null",
+        )
+        .detail(format!(
+            "A row without \"{}\" belongs to no shard.",
+            self.key_name()
+        ))
+        .hint("Give the shard key a value, and make the column NOT NULL.")
     }
 }
 
 fn null() -> KeyExpr {
-    KeyExpr::Literal { location: 0, negative: false, cast_to: None, value: Constant::Null }
+    KeyExpr::Literal {
+        location: 0,
+        negative: false,
+        cast_to: None,
+        value: Constant::Null,
+    }
 }
 
 /// All rows have the same key, and it is written out.
@@ -187,8 +263,18 @@ fn one_key(rows: &[SplitRow]) -> Option<KeyExpr> {
     let same = |row: &SplitRow| match (&row.key, first) {
         (KeyExpr::GeneratedId(_), _) => false,
         (
-            KeyExpr::Literal { value, negative, cast_to, .. },
-            KeyExpr::Literal { value: other, negative: other_negative, cast_to: other_cast, .. },
+            KeyExpr::Literal {
+                value,
+                negative,
+                cast_to,
+                ..
+            },
+            KeyExpr::Literal {
+                value: other,
+                negative: other_negative,
+                cast_to: other_cast,
+                ..
+            },
         ) => value == other && negative == other_negative && cast_to == other_cast,
         (key, first) => key == first,
     };
@@ -200,32 +286,50 @@ fn is_null(value: &Node) -> bool {
 }
 
 fn no_writing_with(job: &Job<'_>) -> Result<(), RouterError> {
-    let Some(with) = job.insert.with_clause.as_ref() else { return Ok(()) };
+    let Some(with) = job.insert.with_clause.as_ref() else {
+        return Ok(());
+    };
     let reads = |query: &Node| match query.node.as_ref() {
         Some(NodeEnum::CommonTableExpr(query)) => {
-            matches!(query.ctequery.as_deref().and_then(|query| query.node.as_ref()), Some(NodeEnum::SelectStmt(_)))
+            matches!(
+                query
+                    .ctequery
+                    .as_deref()
+                    .and_then(|query| query.node.as_ref()),
+                Some(NodeEnum::SelectStmt(_))
+            )
         }
         _ => false,
     };
     if with.ctes.iter().all(reads) {
         return Ok(());
     }
-    Err(RouterError::unsupported("insert-with-write", "WITH queries that write are not supported before this INSERT")
-        .hint("Run them as statements of their own in one transaction."))
+    Err(RouterError::unsupported(
+        "insert-with-write",
+        "WITH queries that write are not supported before this INSERT",
+    )
+    .hint("Run them as statements of their own in one transaction."))
 }
 
 fn insert_select() -> RouterError {
-    RouterError::unsupported("insert-select", "INSERT ... SELECT into a sharded table is not supported yet")
-        .detail("The rows that the query gives may belong to several shards.")
-        .hint("Read the rows first and insert them as VALUES or by COPY.")
+    RouterError::unsupported(
+        "insert-select",
+        "INSERT ... SELECT into a sharded table is not supported yet",
+    )
+    .detail("The rows that the query gives may belong to several shards.")
+    .hint("Read the rows first and insert them as VALUES or by COPY.")
 }
 
 /// The error PostgreSQL has for rows of other lengths than the columns.
 fn uneven(rows: &[Node], target: &Target) -> RouterError {
     let lengths: Vec<_> = rows.iter().map(|row| items(row).len()).collect();
     let message = match lengths.as_slice() {
-        [first, rest @ ..] if rest.iter().any(|length| length != first) => "VALUES lists must all be the same length",
-        [first, ..] if *first > target.columns.len() => "INSERT has more expressions than target columns",
+        [first, rest @ ..] if rest.iter().any(|length| length != first) => {
+            "VALUES lists must all be the same length"
+        }
+        [first, ..] if *first > target.columns.len() => {
+            "INSERT has more expressions than target columns"
+        }
         _ => "INSERT has more target columns than expressions",
     };
     RouterError::new("42601", message)

@@ -27,9 +27,16 @@ impl Target {
     pub fn of(relation: Arc<Relation>, insert: &InsertStmt) -> Result<Self, RouterError> {
         if insert.cols.is_empty() {
             let width = width(insert).unwrap_or(0).min(relation.columns.len());
-            return Ok(Self { columns: (0..width).collect(), relation });
+            return Ok(Self {
+                columns: (0..width).collect(),
+                relation,
+            });
         }
-        let columns = insert.cols.iter().map(|column| index_of(column, &relation)).collect::<Result<_, _>>()?;
+        let columns = insert
+            .cols
+            .iter()
+            .map(|column| index_of(column, &relation))
+            .collect::<Result<_, _>>()?;
         Ok(Self { relation, columns })
     }
 
@@ -49,7 +56,9 @@ impl Target {
 
     /// Generated columns that get no value from the client at all.
     pub fn absent_ids(&self) -> Vec<(usize, SequenceName)> {
-        self.generated().filter(|(column, _)| self.position(*column).is_none()).collect()
+        self.generated()
+            .filter(|(column, _)| self.position(*column).is_none())
+            .collect()
     }
 
     /// A column left out, or given as DEFAULT, whose default differs from one evaluation to the next.
@@ -57,35 +66,62 @@ impl Target {
         let rows = super::values(insert).map_or(&[][..], |select| &select.values_lists);
         let is_used = |column: usize| match self.position(column) {
             None => true,
-            Some(position) => rows.iter().any(|row| items(row).get(position).is_some_and(is_default)),
+            Some(position) => rows
+                .iter()
+                .any(|row| items(row).get(position).is_some_and(is_default)),
         };
-        self.relation.columns.iter().enumerate().find_map(|(index, column)| {
-            let volatile = matches!(column.default, DefaultValue::Expression { volatile: true, .. });
-            (volatile && is_used(index)).then_some(column.name.as_str())
-        })
+        self.relation
+            .columns
+            .iter()
+            .enumerate()
+            .find_map(|(index, column)| {
+                let volatile = matches!(
+                    column.default,
+                    DefaultValue::Expression { volatile: true, .. }
+                );
+                (volatile && is_used(index)).then_some(column.name.as_str())
+            })
     }
 
     fn always_identity(&self, column: usize) -> bool {
-        matches!(self.relation.columns[column].default, DefaultValue::Identity { always: true, .. })
+        matches!(
+            self.relation.columns[column].default,
+            DefaultValue::Identity { always: true, .. }
+        )
     }
 
     fn identity(&self, column: usize) -> bool {
-        matches!(self.relation.columns[column].default, DefaultValue::Identity { .. })
+        matches!(
+            self.relation.columns[column].default,
+            DefaultValue::Identity { .. }
+        )
     }
 
     /// A value is given for a GENERATED ALWAYS column without OVERRIDING: PostgreSQL's error 428C9, from
     /// the statement as it is.
     pub fn breaks_always(&self, insert: &InsertStmt, rows: &[Node]) -> bool {
         overrides(insert, OverridingKind::OverridingNotSet)
-            && self.generated().filter(|(column, _)| self.always_identity(*column)).any(|(column, _)| {
-                self.position(column).is_some_and(|position| {
-                    rows.iter().any(|row| items(row).get(position).is_some_and(|value| !is_default(value)))
+            && self
+                .generated()
+                .filter(|(column, _)| self.always_identity(*column))
+                .any(|(column, _)| {
+                    self.position(column).is_some_and(|position| {
+                        rows.iter().any(|row| {
+                            items(row)
+                                .get(position)
+                                .is_some_and(|value| !is_default(value))
+                        })
+                    })
                 })
-            })
     }
 
     /// The changes that put ids into the text.
-    pub fn edits(&self, job: &Job<'_>, tokens: &Tokens<'_>, rows: &[Node]) -> Result<Edits, RouterError> {
+    pub fn edits(
+        &self,
+        job: &Job<'_>,
+        tokens: &Tokens<'_>,
+        rows: &[Node],
+    ) -> Result<Edits, RouterError> {
         let mut edits = Edits::default();
         for (span, piece) in sequence::holes(job.facts, tokens, job.context)? {
             if matches!(piece, Piece::NextId(_)) && !is_once_a_row(job, tokens, rows, &span) {
@@ -118,9 +154,14 @@ impl Target {
         let set_aside = overrides(job.insert, OverridingKind::OverridingUserValue);
         let mut needs_override = false;
         for (column, sequence) in self.generated() {
-            let Some(position) = self.position(column) else { continue };
+            let Some(position) = self.position(column) else {
+                continue;
+            };
             for (row, at) in rows.iter().zip(&layout.rows) {
-                let (Some(value), Some(span)) = (items(row).get(position), at.items.get(position)) else { continue };
+                let (Some(value), Some(span)) = (items(row).get(position), at.items.get(position))
+                else {
+                    continue;
+                };
                 let dropped = set_aside && self.identity(column);
                 if !is_default(value) && !dropped {
                     continue;
@@ -137,15 +178,21 @@ impl Target {
 
     /// Adds the columns that are left out. True: one of them is an identity column whose value PostgreSQL
     /// would refuse or set aside.
-    fn fill_absent(&self, job: &Job<'_>, layout: &Layout, tokens: &Tokens<'_>, edits: &mut Edits) -> bool {
+    fn fill_absent(
+        &self,
+        job: &Job<'_>,
+        layout: &Layout,
+        tokens: &Tokens<'_>,
+        edits: &mut Edits,
+    ) -> bool {
         let absent = self.absent_ids();
         if absent.is_empty() {
             return false;
         }
         let set_aside = overrides(job.insert, OverridingKind::OverridingUserValue);
-        let needs_override = absent
-            .iter()
-            .any(|&(column, _)| self.always_identity(column) || (set_aside && self.identity(column)));
+        let needs_override = absent.iter().any(|&(column, _)| {
+            self.always_identity(column) || (set_aside && self.identity(column))
+        });
         self.name_columns(&absent, layout, edits);
         if is_default_values(job.insert) {
             let mut pieces = vec![Piece::Text("VALUES (".to_owned())];
@@ -164,10 +211,18 @@ impl Target {
         let quoted = |column: usize| names::quote_identifier(&self.relation.columns[column].name);
         let added = absent.iter().map(|&(column, _)| quoted(column));
         if let Some(close) = layout.columns_close {
-            edits.insert_text(close, added.map(|name| format!(", {name}")).collect::<String>());
+            edits.insert_text(
+                close,
+                added.map(|name| format!(", {name}")).collect::<String>(),
+            );
             return;
         }
-        let all: Vec<_> = self.columns.iter().map(|&column| quoted(column)).chain(added).collect();
+        let all: Vec<_> = self
+            .columns
+            .iter()
+            .map(|&column| quoted(column))
+            .chain(added)
+            .collect();
         edits.insert_text(layout.before_overriding, format!("({}) ", all.join(", ")));
     }
 }
@@ -201,25 +256,41 @@ fn override_system(insert: &InsertStmt, layout: &Layout, edits: &mut Edits) {
 fn is_once_a_row(job: &Job<'_>, tokens: &Tokens<'_>, rows: &[Node], span: &Span) -> bool {
     let inside = |row: &RowLayout| row.span.start <= span.start && span.end <= row.span.end;
     job.facts.sublinks == 0
-        && Layout::of(tokens, job.insert, rows.len()).is_some_and(|layout| layout.rows.iter().any(inside))
+        && Layout::of(tokens, job.insert, rows.len())
+            .is_some_and(|layout| layout.rows.iter().any(inside))
 }
 
 /// Number of values in a row.
 fn width(insert: &InsertStmt) -> Option<usize> {
     match insert.select_stmt.as_deref()?.node.as_ref()? {
-        NodeEnum::SelectStmt(select) => {
-            Some(select.values_lists.first().map_or(select.target_list.len(), |row| items(row).len()))
-        }
+        NodeEnum::SelectStmt(select) => Some(
+            select
+                .values_lists
+                .first()
+                .map_or(select.target_list.len(), |row| items(row).len()),
+        ),
         _ => None,
     }
 }
 
 fn index_of(column: &Node, relation: &Relation) -> Result<usize, RouterError> {
-    let Some(NodeEnum::ResTarget(column)) = column.node.as_ref() else { return Err(unforeseen_form()) };
-    relation.columns.iter().position(|found| found.name == column.name).ok_or_else(|| {
-        let message = format!("column \"{}\" of relation \"{}\" does not exist", column.name, relation.name);
-        RouterError { position: u32::try_from(column.location + 1).ok(), ..RouterError::new("42703", message) }
-    })
+    let Some(NodeEnum::ResTarget(column)) = column.node.as_ref() else {
+        return Err(unforeseen_form());
+    };
+    relation
+        .columns
+        .iter()
+        .position(|found| found.name == column.name)
+        .ok_or_else(|| {
+            let message = format!(
+                "column \"{}\" of relation \"{}\" does not exist",
+                column.name, relation.name
+            );
+            RouterError {
+                position: u32::try_from(column.location + 1).ok(),
+                ..RouterError::new("42703", message)
+            }
+        })
 }
 
 pub fn unforeseen_form() -> RouterError {
@@ -229,8 +300,11 @@ pub fn unforeseen_form() -> RouterError {
 }
 
 fn dropped_parameter() -> RouterError {
-    RouterError::unsupported("overriding-user-value", "OVERRIDING USER VALUE is not supported over a parameter")
-        .hint("Leave the identity column out of the INSERT.")
+    RouterError::unsupported(
+        "overriding-user-value",
+        "OVERRIDING USER VALUE is not supported over a parameter",
+    )
+    .hint("Leave the identity column out of the INSERT.")
 }
 
 /// What an INSERT reads besides the table it fills.
@@ -243,8 +317,15 @@ pub struct Others {
     pub only_home_sequences: bool,
 }
 
-pub fn others(facts: &Facts, target: &RangeVar, context: &PlanContext<'_>) -> Result<Others, RouterError> {
-    let mut others = Others { only_home_sequences: only_home_sequences(facts, context), ..Others::default() };
+pub fn others(
+    facts: &Facts,
+    target: &RangeVar,
+    context: &PlanContext<'_>,
+) -> Result<Others, RouterError> {
+    let mut others = Others {
+        only_home_sequences: only_home_sequences(facts, context),
+        ..Others::default()
+    };
     let at = usize::try_from(target.location).unwrap_or(0);
     for table in facts.tables().filter(|table| table.location != at) {
         others.add(table, context);
@@ -274,7 +355,10 @@ impl Others {
             Found::Home => self.local = name(),
             Found::Relation(found) => {
                 let placements = placements(&found, context);
-                if placements.iter().any(|placement| matches!(placement, Placement::Sharded { .. })) {
+                if placements
+                    .iter()
+                    .any(|placement| matches!(placement, Placement::Sharded { .. }))
+                {
                     self.sharded = name();
                 } else if placements.contains(&Placement::Local) {
                     self.local = name();
@@ -310,30 +394,50 @@ fn placements(relation: &Relation, context: &PlanContext<'_>) -> Vec<Placement> 
     if relation.reads.is_empty() {
         return vec![scope::placement(relation, context)];
     }
-    let find = |(schema, name): &(String, String)| context.snapshot.relations.get(schema)?.get(name);
+    let find =
+        |(schema, name): &(String, String)| context.snapshot.relations.get(schema)?.get(name);
     relation
         .reads
         .iter()
         .map(find)
         .filter(|found| found.is_none_or(|relation| relation.kind != RelationKind::View))
-        .map(|found| found.map_or(Placement::Local, |relation| scope::placement(relation, context)))
+        .map(|found| {
+            found.map_or(Placement::Local, |relation| {
+                scope::placement(relation, context)
+            })
+        })
         .collect()
 }
 
 fn reads_sharded(table: &str) -> RouterError {
-    RouterError::unsupported("insert-select", "INSERT from a query over a sharded table is not supported yet")
-        .detail(format!("The statement reads \"{table}\", whose rows are on several shards."))
-        .hint("Read the rows first and insert them as VALUES or by COPY.")
+    RouterError::unsupported(
+        "insert-select",
+        "INSERT from a query over a sharded table is not supported yet",
+    )
+    .detail(format!(
+        "The statement reads \"{table}\", whose rows are on several shards."
+    ))
+    .hint("Read the rows first and insert them as VALUES or by COPY.")
 }
 
 /// A user's function that reads sharded tables would see one shard's rows.
-pub fn no_function_over_sharded(facts: &Facts, context: &PlanContext<'_>) -> Result<(), RouterError> {
-    function_that(facts, context, |function| !function.mentions_sharded.is_empty())
+pub fn no_function_over_sharded(
+    facts: &Facts,
+    context: &PlanContext<'_>,
+) -> Result<(), RouterError> {
+    function_that(facts, context, |function| {
+        !function.mentions_sharded.is_empty()
+    })
 }
 
 /// A user's function that reads tables at all is right on the home shard only.
-pub fn no_function_over_tables(facts: &Facts, context: &PlanContext<'_>) -> Result<(), RouterError> {
-    function_that(facts, context, |function| !function.mentions_sharded.is_empty() || function.mentions_local)
+pub fn no_function_over_tables(
+    facts: &Facts,
+    context: &PlanContext<'_>,
+) -> Result<(), RouterError> {
+    function_that(facts, context, |function| {
+        !function.mentions_sharded.is_empty() || function.mentions_local
+    })
 }
 
 fn function_that(
@@ -342,12 +446,19 @@ fn function_that(
     is_bad: impl Fn(&schema::Function) -> bool,
 ) -> Result<(), RouterError> {
     let bad = facts.functions.iter().find(|call| {
-        context.snapshot.functions.get(&call.name).is_some_and(|overloads| overloads.iter().any(&is_bad))
+        context
+            .snapshot
+            .functions
+            .get(&call.name)
+            .is_some_and(|overloads| overloads.iter().any(&is_bad))
     });
     match bad {
         Some(call) => Err(RouterError::unsupported(
             "function-reads-tables",
-            format!("function {}() cannot be called in this statement", call.name),
+            format!(
+                "function {}() cannot be called in this statement",
+                call.name
+            ),
         )
         .detail("Its body mentions tables whose rows are not all where this statement runs.")
         .hint("Call it in a statement of its own and pass the result.")),

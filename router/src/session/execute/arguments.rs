@@ -24,7 +24,9 @@ pub(super) fn put_in(text: &str, arguments: &[String]) -> Result<String, RouterE
     let mut out = String::with_capacity(text.len() + 16 * arguments.len());
     let mut copied = 0;
     for (span, number) in tokens.parameters(0..text.len()) {
-        let argument = arguments.get(usize::from(number).wrapping_sub(1)).ok_or_else(too_few)?;
+        let argument = arguments
+            .get(usize::from(number).wrapping_sub(1))
+            .ok_or_else(too_few)?;
         out.push_str(&text[copied..span.start]);
         out.push('(');
         out.push_str(argument);

@@ -63,7 +63,10 @@ impl Session {
         write::parse(&mut server.outbuf, b"", identity.text.as_bytes(), types)?;
         write::describe(&mut server.outbuf, StatementOrPortal::Statement, b"");
         write::sync(&mut server.outbuf);
-        let mut description = Description { parameters: Bytes::new(), rows: Bytes::new() };
+        let mut description = Description {
+            parameters: Bytes::new(),
+            rows: Bytes::new(),
+        };
         let mut refusal = None;
         loop {
             let message = server.message(&self.worker.parameters).await?;
@@ -140,13 +143,15 @@ impl Session {
 /// The router answers it without any shard, and it returns no rows.
 fn is_silent(prepared: &Prepared) -> bool {
     match &prepared.plan.action {
-        Action::Session(command) => !matches!(
-            command,
-            SessionCommand::Show { .. }
-                | SessionCommand::Fetch { .. }
-                | SessionCommand::Execute { .. }
-                | SessionCommand::SetFromParameter { .. }
-        ) && !prepared.plan.effect.returns_rows,
+        Action::Session(command) => {
+            !matches!(
+                command,
+                SessionCommand::Show { .. }
+                    | SessionCommand::Fetch { .. }
+                    | SessionCommand::Execute { .. }
+                    | SessionCommand::SetFromParameter { .. }
+            ) && !prepared.plan.effect.returns_rows
+        }
         Action::Ddl(_) => !prepared.plan.effect.returns_rows,
         Action::Refuse(_) => true,
         _ => false,

@@ -20,18 +20,25 @@ impl Session {
     ) -> Result<(), Fault> {
         use SessionCommand as C;
         match command {
-            C::Begin { modes, start_transaction } => {
-                self.begin_transaction(modes, *start_transaction)
-            }
+            C::Begin {
+                modes,
+                start_transaction,
+            } => self.begin_transaction(modes, *start_transaction),
             C::Commit { chain } => self.commit_command(*chain).await,
             C::Rollback { chain } => self.rollback_command(*chain).await,
             C::Savepoint(name) => self.savepoint(name).await,
             C::ReleaseSavepoint(name) => self.release_savepoint(name).await,
             C::RollbackToSavepoint(name) => self.rollback_to_savepoint(name).await,
             C::Set { name, local, text } => self.set_command(name, *local, text, invocation).await,
-            C::SetFromParameter { name, local, parameter, .. } => {
+            C::SetFromParameter {
+                name,
+                local,
+                parameter,
+                ..
+            } => {
                 let value = text_parameter(invocation, *parameter)?;
-                self.set_from_parameter(name, *local, &value, invocation).await
+                self.set_from_parameter(name, *local, &value, invocation)
+                    .await
             }
             C::Reset { name } => self.reset_command(name, invocation).await,
             C::ResetAll => self.reset_all_command(invocation).await,
@@ -42,13 +49,21 @@ impl Session {
             C::Show { .. } => self.run_anywhere(invocation.text(), invocation).await,
             C::DiscardAll => self.discard_all(invocation).await,
             C::Discard(target) => self.discard(*target, invocation).await,
-            C::Prepare { name, argument_types, text } => {
-                self.sql_prepare(name, argument_types, text).await
-            }
+            C::Prepare {
+                name,
+                argument_types,
+                text,
+            } => self.sql_prepare(name, argument_types, text).await,
             C::Execute { name, arguments } => self.sql_execute(name, arguments, invocation).await,
             C::Deallocate(name) => self.sql_deallocate(name.as_deref()),
-            C::DeclareCursor { name, plan: inner, text, .. } => {
-                self.declare_cursor(name, inner, text, plan, invocation).await
+            C::DeclareCursor {
+                name,
+                plan: inner,
+                text,
+                ..
+            } => {
+                self.declare_cursor(name, inner, text, plan, invocation)
+                    .await
             }
             C::Fetch { cursor, text } => self.fetch(cursor, text, invocation).await,
             C::CloseCursor(name) => self.close_cursor(name.as_deref(), invocation).await,
@@ -66,7 +81,8 @@ impl Session {
         let home = self.home();
         let index = self.joined(home).await?;
         self.note_effect(index, plan.effect);
-        self.forward_text(index, invocation.text(), invocation).await?;
+        self.forward_text(index, invocation.text(), invocation)
+            .await?;
         Ok(())
     }
 
@@ -78,11 +94,15 @@ impl Session {
         invocation: &Invocation<'_>,
     ) -> Result<(), Fault> {
         if session {
-            return self.set_command("session characteristics", false, text, invocation).await;
+            return self
+                .set_command("session characteristics", false, text, invocation)
+                .await;
         }
         self.run_on_all_joined(text, invocation).await?;
         if self.transaction.state != State::Idle {
-            self.transaction.log.push(LogEntry::Statement(text.to_owned()));
+            self.transaction
+                .log
+                .push(LogEntry::Statement(text.to_owned()));
         }
         Ok(())
     }
@@ -94,7 +114,9 @@ impl Session {
     ) -> Result<(), Fault> {
         self.run_on_all_joined(text, invocation).await?;
         if self.transaction.state != State::Idle {
-            self.transaction.log.push(LogEntry::Statement(text.to_owned()));
+            self.transaction
+                .log
+                .push(LogEntry::Statement(text.to_owned()));
         }
         Ok(())
     }
@@ -113,7 +135,8 @@ impl Session {
         let home = self.home();
         let shard = if self.pinned { home } else { self.any_shard() };
         let index = self.joined(shard).await?;
-        self.forward_text(index, invocation.text(), invocation).await?;
+        self.forward_text(index, invocation.text(), invocation)
+            .await?;
         let server = &mut self.transaction.branches[index].server;
         server.prepared.clear();
         server.settings = self.worker.plain_settings();
@@ -138,7 +161,8 @@ impl Session {
             DiscardTarget::Temporary => {
                 let home = self.home();
                 let index = self.joined(home).await?;
-                self.forward_text(index, invocation.text(), invocation).await?;
+                self.forward_text(index, invocation.text(), invocation)
+                    .await?;
                 self.temporaries.clear();
             }
         }
@@ -178,7 +202,11 @@ impl Session {
         text: &str,
         invocation: &Invocation<'_>,
     ) -> Result<(), Fault> {
-        let shard = self.cursors.get(cursor).copied().unwrap_or_else(|| self.any_shard());
+        let shard = self
+            .cursors
+            .get(cursor)
+            .copied()
+            .unwrap_or_else(|| self.any_shard());
         let index = self.joined(shard).await?;
         self.forward_text(index, text, invocation).await?;
         Ok(())
@@ -193,9 +221,14 @@ impl Session {
             self.cursors.clear();
             return self.run_on_all_joined(invocation.text(), invocation).await;
         };
-        let shard = self.cursors.get(name).copied().unwrap_or_else(|| self.any_shard());
+        let shard = self
+            .cursors
+            .get(name)
+            .copied()
+            .unwrap_or_else(|| self.any_shard());
         let index = self.joined(shard).await?;
-        self.forward_text(index, invocation.text(), invocation).await?;
+        self.forward_text(index, invocation.text(), invocation)
+            .await?;
         self.cursors.remove(name);
         Ok(())
     }
@@ -236,10 +269,15 @@ impl Session {
             return Ok(());
         }
         wire::frontend::write::sync(&mut self.transaction.branches[index].server.outbuf);
-        self.slots.push_back(super::super::slots::Slot::Sync { hidden: true });
+        self.slots
+            .push_back(super::super::slots::Slot::Sync { hidden: true });
         self.failed = false;
         self.relay(index).await?;
-        if self.failed { Err(Fault::AlreadyTold) } else { Ok(()) }
+        if self.failed {
+            Err(Fault::AlreadyTold)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -255,7 +293,12 @@ fn text_parameter(invocation: &Invocation<'_>, number: u16) -> Result<String, Fa
 }
 
 fn cursor_over_shards(name: &str) -> RouterError {
-    RouterError::unsupported("cursor-over-shards", "a cursor over several shards is not supported")
-        .detail(format!("The query of cursor \"{name}\" needs more than one shard."))
-        .hint("Restrict the query by the shard key, or read it without a cursor.")
+    RouterError::unsupported(
+        "cursor-over-shards",
+        "a cursor over several shards is not supported",
+    )
+    .detail(format!(
+        "The query of cursor \"{name}\" needs more than one shard."
+    ))
+    .hint("Restrict the query by the shard key, or read it without a cursor.")
 }

@@ -32,7 +32,12 @@ impl Session {
         let identity = self.worker.statement(text, &types);
         self.check_text(&identity).await?;
         let version = self.space.state.version;
-        let prepared = Rc::new(Prepared { identity, plan, version, by_sql: true });
+        let prepared = Rc::new(Prepared {
+            identity,
+            plan,
+            version,
+            by_sql: true,
+        });
         self.remember(name.as_bytes(), &prepared)?;
         self.answer_complete("PREPARE");
         Ok(())
@@ -49,9 +54,13 @@ impl Session {
             .collect();
         let home = self.home();
         let index = self.joined(home).await?;
-        let rows = self.run_quietly(index, &format!("SELECT {}", casts.join(", "))).await?;
+        let rows = self
+            .run_quietly(index, &format!("SELECT {}", casts.join(", ")))
+            .await?;
         let row = rows.into_iter().next().unwrap_or_default();
-        let oids = row.iter().map(|oid| oid.as_deref().and_then(|oid| oid.parse().ok()));
+        let oids = row
+            .iter()
+            .map(|oid| oid.as_deref().and_then(|oid| oid.parse().ok()));
         Ok(oids.map(|oid| oid.unwrap_or(0)).collect())
     }
 
@@ -112,7 +121,9 @@ impl Session {
                 return Ok(OneShard::No);
             }
             let key = literal_key(&by_key.key, arguments);
-            let Some(key) = key else { return Ok(OneShard::No) };
+            let Some(key) = key else {
+                return Ok(OneShard::No);
+            };
             let map = &self.space.state.map;
             let encoding = self.encoding();
             return Ok(
@@ -146,9 +157,18 @@ fn literal_key(key: &KeyExpr, arguments: &[String]) -> Option<KeyExpr> {
         KeyExpr::Parameter { number, cast_to } => {
             let text = arguments.get(usize::from(*number).checked_sub(1)?)?;
             let value = super::arguments::constant(text)?;
-            Some(KeyExpr::Literal { location: 0, negative: false, cast_to: *cast_to, value })
+            Some(KeyExpr::Literal {
+                location: 0,
+                negative: false,
+                cast_to: *cast_to,
+                value,
+            })
         }
-        KeyExpr::Arithmetic { operator, left, right } => Some(KeyExpr::Arithmetic {
+        KeyExpr::Arithmetic {
+            operator,
+            left,
+            right,
+        } => Some(KeyExpr::Arithmetic {
             operator: *operator,
             left: Box::new(literal_key(left, arguments)?),
             right: Box::new(literal_key(right, arguments)?),

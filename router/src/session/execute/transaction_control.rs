@@ -15,14 +15,19 @@ impl Session {
         modes: &str,
         start_transaction: bool,
     ) -> Result<(), Fault> {
-        let command_tag = if start_transaction { "START TRANSACTION" } else { "BEGIN" };
+        let command_tag = if start_transaction {
+            "START TRANSACTION"
+        } else {
+            "BEGIN"
+        };
         match self.transaction.state {
             State::Idle => {
                 self.open(modes);
             }
             _ if self.transaction.implicit => self.transaction.implicit = false,
             _ => {
-                let already = RouterError::new("25001", "there is already a transaction in progress");
+                let already =
+                    RouterError::new("25001", "there is already a transaction in progress");
                 self.notice(Severity::Warning, &already);
             }
         }
@@ -83,8 +88,11 @@ impl Session {
 
     pub(super) async fn savepoint(&mut self, name: &str) -> Result<(), Fault> {
         self.require_transaction("SAVEPOINT")?;
-        self.on_all_branches(&format!("SAVEPOINT {}", quote_identifier(name))).await?;
-        self.transaction.log.push(LogEntry::Savepoint(name.to_owned()));
+        self.on_all_branches(&format!("SAVEPOINT {}", quote_identifier(name)))
+            .await?;
+        self.transaction
+            .log
+            .push(LogEntry::Savepoint(name.to_owned()));
         self.answer_complete("SAVEPOINT");
         Ok(())
     }
@@ -92,7 +100,8 @@ impl Session {
     pub(super) async fn release_savepoint(&mut self, name: &str) -> Result<(), Fault> {
         self.require_transaction("RELEASE SAVEPOINT")?;
         self.require_savepoint(name)?;
-        self.on_all_branches(&format!("RELEASE SAVEPOINT {}", quote_identifier(name))).await?;
+        self.on_all_branches(&format!("RELEASE SAVEPOINT {}", quote_identifier(name)))
+            .await?;
         self.transaction.release(name);
         self.answer_complete("RELEASE");
         Ok(())
@@ -101,7 +110,8 @@ impl Session {
     pub(super) async fn rollback_to_savepoint(&mut self, name: &str) -> Result<(), Fault> {
         self.require_transaction("ROLLBACK TO SAVEPOINT")?;
         self.require_savepoint(name)?;
-        self.on_all_branches(&format!("ROLLBACK TO SAVEPOINT {}", quote_identifier(name))).await?;
+        self.on_all_branches(&format!("ROLLBACK TO SAVEPOINT {}", quote_identifier(name)))
+            .await?;
         self.transaction.cut_log(name);
         self.transaction.state = State::Open;
         if self.transaction.catalog_changed {
@@ -182,5 +192,8 @@ impl Session {
 }
 
 fn no_transaction_to_chain(command: &str) -> RouterError {
-    RouterError::new("25P01", format!("{command} can only be used in transaction blocks"))
+    RouterError::new(
+        "25P01",
+        format!("{command} can only be used in transaction blocks"),
+    )
 }

@@ -60,7 +60,10 @@ impl Session {
 
     fn writers(&self) -> Vec<usize> {
         let begun = self.transaction.branches.iter().enumerate();
-        begun.filter(|(_, branch)| branch.begun && branch.wrote).map(|(index, _)| index).collect()
+        begun
+            .filter(|(_, branch)| branch.begun && branch.wrote)
+            .map(|(index, _)| index)
+            .collect()
     }
 
     /// At most one branch wrote: its COMMIT decides, the readers follow.
@@ -83,10 +86,14 @@ impl Session {
             Err(QueryError::Server(error)) => {
                 let shard = self.transaction.branches[index].server.shard;
                 tracing::warn!(%shard, %error, "connection lost at COMMIT");
-                Err(RouterError::new("08007", "the connection to a shard broke while committing")
-                    .detail(format!("It is not known whether shard {shard} has committed."))
-                    .hint("Read the rows again before you repeat the transaction.")
-                    .into())
+                Err(
+                    RouterError::new("08007", "the connection to a shard broke while committing")
+                        .detail(format!(
+                            "It is not known whether shard {shard} has committed."
+                        ))
+                        .hint("Read the rows again before you repeat the transaction.")
+                        .into(),
+                )
             }
         }
     }
@@ -107,7 +114,11 @@ impl Session {
         let lead_shard = self.transaction.branches[lead].server.shard;
         let gid = self.worker.control.next_gid(lead_shard, writers.len());
         let live = self.worker.control.live_transactions().enter(&gid);
-        let others: Vec<usize> = writers.iter().copied().filter(|index| *index != lead).collect();
+        let others: Vec<usize> = writers
+            .iter()
+            .copied()
+            .filter(|index| *index != lead)
+            .collect();
         if let Err(fault) = self.prepare_all(&others, &gid).await {
             self.roll_back_prepared(&others, &gid).await;
             drop(live);
@@ -133,8 +144,14 @@ impl Session {
     /// The branch that cannot PREPARE, else the first.
     fn lead(&self, writers: &[usize]) -> Result<usize, Fault> {
         let branches = &self.transaction.branches;
-        let mut unpreparable = writers.iter().filter(|index| branches[**index].unpreparable);
-        let lead = unpreparable.next().or(writers.first()).copied().unwrap_or(0);
+        let mut unpreparable = writers
+            .iter()
+            .filter(|index| branches[**index].unpreparable);
+        let lead = unpreparable
+            .next()
+            .or(writers.first())
+            .copied()
+            .unwrap_or(0);
         if unpreparable.next().is_some() {
             return Err(RouterError::unsupported(
                 "two-phase-twice-unpreparable",
@@ -176,10 +193,12 @@ impl Session {
             return Ok(());
         }
         let shard = branch.server.shard;
-        Err(RouterError::new("40000", "the transaction was rolled back on a shard")
-            .detail(format!("Shard {shard} could not prepare to commit."))
-            .hint("Run the transaction again.")
-            .into())
+        Err(
+            RouterError::new("40000", "the transaction was rolled back on a shard")
+                .detail(format!("Shard {shard} could not prepare to commit."))
+                .hint("Run the transaction again.")
+                .into(),
+        )
     }
 
     /// The lead writes the decision and commits, in one write.
@@ -189,7 +208,10 @@ impl Session {
         let decide = format!("SELECT oskol.decide({})", quote_literal(gid));
         write::query(&mut branch.server.outbuf, decide.as_bytes());
         write::query(&mut branch.server.outbuf, b"COMMIT");
-        let decided = branch.server.rows_until_ready(&self.worker.parameters).await;
+        let decided = branch
+            .server
+            .rows_until_ready(&self.worker.parameters)
+            .await;
         let committed = last_tag(&mut branch.server, &self.worker.parameters).await;
         match (decided, committed) {
             (Ok(_), Ok(command_tag)) if command_tag == "COMMIT" => Decision::Committed,
@@ -197,7 +219,8 @@ impl Session {
             (Err(error), _) => Decision::Refused(error.into()),
             (_, Err(error)) => Decision::Refused(error.into()),
             (Ok(_), Ok(_)) => Decision::Refused(
-                RouterError::new("40000", "the transaction was rolled back by the lead shard").into(),
+                RouterError::new("40000", "the transaction was rolled back by the lead shard")
+                    .into(),
             ),
         }
     }
@@ -227,7 +250,11 @@ impl Session {
         for &index in indexes {
             let branch = &mut self.transaction.branches[index];
             branch.prepared = false;
-            if let Err(error) = branch.server.rows_until_ready(&self.worker.parameters).await {
+            if let Err(error) = branch
+                .server
+                .rows_until_ready(&self.worker.parameters)
+                .await
+            {
                 branch.server.broken = true;
                 let shard = branch.server.shard;
                 tracing::warn!(%shard, %error, "left to recovery: {sql}");
@@ -250,7 +277,10 @@ impl Session {
                 continue;
             }
             branch.begun = false;
-            let outcome = branch.server.query("ROLLBACK", &self.worker.parameters).await;
+            let outcome = branch
+                .server
+                .query("ROLLBACK", &self.worker.parameters)
+                .await;
             branch.server.broken |= outcome.is_err();
         }
         self.close_transaction(false).await;
@@ -282,7 +312,9 @@ async fn last_tag(
 /// SQLSTATE 08007: the client cannot be told what became of its transaction.
 fn in_doubt(gid: &str) -> Fault {
     RouterError::new("08007", "the outcome of the transaction is not known")
-        .detail(format!("The connection to the lead shard broke while it decided on {gid}."))
+        .detail(format!(
+            "The connection to the lead shard broke while it decided on {gid}."
+        ))
         .hint("SHOW TRANSACTIONS in the admin database tells the outcome once it is known.")
         .into()
 }
