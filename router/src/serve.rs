@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 
 use anyhow::Context as _;
 
+use crate::admin::{AdminState, health, http};
 use crate::cancel::CancelRegistry;
 use crate::config::Config;
 use crate::control::Control;
@@ -26,6 +27,7 @@ pub(crate) struct Shared {
     pub metrics: Arc<Metrics>,
     pub permits: Arc<Permits>,
     pub handshake: Arc<HandshakeContext>,
+    pub admin: Arc<AdminState>,
 }
 
 /// Serves clients until `shutdown` is uttered; blocks. An error where it cannot begin.
@@ -36,18 +38,25 @@ pub fn run(config: Arc<Config>, shutdown: Shutdown) -> anyhow::Result<()> {
         .unzip();
     let control = Control::start(Arc::clone(&config), Arc::clone(&metrics), handles.clone())?;
     let cancels = CancelRegistry::new(handles.clone());
+    let admin = AdminState::new(
+        Arc::clone(&config),
+        Arc::clone(&metrics),
+        handles.clone(),
+        control.board(),
+    );
     let shared = Shared {
         handshake: Arc::new(handshake_context(&config, &control, cancels)?),
         permits: Arc::new(Permits::new(
             config.cluster.shards.iter().map(|shard| shard.id),
             config.pool.size,
         )),
+        admin,
         config: Arc::clone(&config),
         control,
         metrics,
     };
     let workers = start_workers(&shared, inboxes)?;
-    let served = listen_until(&config, &handles, shutdown);
+    let served = listen_until(&shared, &handles, shutdown);
     for handle in &handles {
         let _ = handle.send(WorkerMessage::Shutdown);
     }
@@ -90,7 +99,7 @@ fn start_workers(
 
 /// Accepts on the calling thread until told to stop.
 fn listen_until(
-    config: &Config,
+    shared: &Shared,
     handles: &[WorkerHandle],
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
@@ -98,11 +107,29 @@ fn listen_until(
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let listeners = listen::bind(&config.listen)?;
+        let listeners = listen::bind(&shared.config.listen)?;
+        watch(shared, &shutdown).await?;
         for address in listeners.addresses() {
             tracing::info!(%address, "listening");
         }
         listeners.serve(handles, shutdown).await;
         Ok(())
     })
+}
+
+/// The admin port and the watch over the shards, as tasks of this thread's runtime.
+async fn watch(shared: &Shared, shutdown: &Shutdown) -> anyhow::Result<()> {
+    let config = &shared.config;
+    let admin = &shared.admin;
+    let dialer = crate::dial::Dialer::new(&config.cluster)?;
+    let board = Arc::clone(&admin.board);
+    tokio::spawn(health::watch(config.cluster.clone(), dialer, board, shutdown.clone()));
+    tokio::spawn(http::sample(Arc::clone(admin), shutdown.clone()));
+    if let Some(address) = config.admin.address {
+        let listener = http::bind(address)
+            .await
+            .with_context(|| format!("cannot listen on {address} (admin.address)"))?;
+        tokio::spawn(http::serve(listener, Arc::clone(admin), shutdown.clone()));
+    }
+    Ok(())
 }

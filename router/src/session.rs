@@ -3,6 +3,7 @@
 //! A session is one task. It owns the client's stream and, while a transaction is open, the leased
 //! server connections. Must never know: how a key is hashed, how rows merge, how a pool waits.
 
+pub mod admin;
 mod answer;
 mod cleanup;
 mod copy;

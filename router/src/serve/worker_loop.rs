@@ -123,6 +123,10 @@ async fn one_client(state: Rc<WorkerState>, shared: Shared, client: NewClient) {
     };
     state.metrics.clients_accepted.increment();
     let cancel = shared.handshake.cancels.register(state.index);
+    if handshaken.database == crate::admin::DATABASE {
+        crate::session::admin::serve(Arc::clone(&shared.admin), handshaken, cancel).await;
+        return;
+    }
     drop(shared);
     let opened = Box::pin(crate::session::open(state, handshaken, cancel, peer)).await;
     if let Some((session, received)) = opened {
