@@ -89,8 +89,7 @@ impl LocalCluster {
     ) -> Result<LocalCluster> {
         let binaries = Binaries::find(options.binaries.as_deref())?;
         let owner = Owner::choose()?;
-        let directory = make_directory(&options.directory)?;
-        owner.check_reach(&directory)?;
+        let directory = make_directory(&options.directory, &owner)?;
         let lock = lock(&directory)?;
         let mut description = Description::load_or_choose(&directory, options)?;
         for number in 0..description.ports.len() {
@@ -143,7 +142,8 @@ impl Server {
     }
 }
 
-fn make_directory(directory: &Path) -> Result<PathBuf> {
+/// Makes the directory where there is none; one that the servers' user cannot reach is not left behind.
+fn make_directory(directory: &Path, owner: &Owner) -> Result<PathBuf> {
     let is_new = !directory.exists();
     fs::create_dir_all(directory).at("cannot make the directory", directory)?;
     if is_new {
@@ -151,7 +151,12 @@ fn make_directory(directory: &Path) -> Result<PathBuf> {
         fs::set_permissions(directory, fs::Permissions::from_mode(0o755))
             .at("cannot set the permissions of", directory)?;
     }
-    directory.canonicalize().at("cannot find", directory)
+    let directory = directory.canonicalize().at("cannot find", directory)?;
+    let reached = owner.check_reach(&directory);
+    if reached.is_err() && is_new {
+        fs::remove_dir(&directory).at("cannot remove", &directory)?;
+    }
+    reached.map(|()| directory)
 }
 
 fn lock(directory: &Path) -> Result<Flock<fs::File>> {
