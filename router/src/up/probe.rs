@@ -1,7 +1,7 @@
 //! Whether the router truly serves: a client's connection and a statement through it.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio_postgres::NoTls;
 
@@ -9,14 +9,21 @@ use super::reachable;
 use crate::config::{ClusterConfig, Config, ShardConfig, ShardTls, SslMode};
 use crate::dial::Dialer;
 
-const PAUSE: Duration = Duration::from_millis(50);
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 const ONE_TRY: Duration = Duration::from_secs(10);
+const SAY_AGAIN: Duration = Duration::from_secs(5);
 
-/// Returns when a statement has run through the router at `address`.
+/// Returns when a statement has run through the router at `address`; says now and then why none has yet.
 pub(super) async fn until_it_serves(config: &Config, address: SocketAddr) {
+    let (mut said, mut pause) = (Instant::now(), FIRST_PAUSE);
     while let Err(error) = one_statement(config, reachable(address)).await {
-        tracing::debug!("not serving yet: {error:#}");
-        tokio::time::sleep(PAUSE).await;
+        if said.elapsed() > SAY_AGAIN {
+            said = Instant::now();
+            tracing::warn!("the router does not serve yet: {error:#}");
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
 
