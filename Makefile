@@ -20,7 +20,7 @@ up: setup ## build, then run four shards and a router until Ctrl-C
 
 test: setup ## run all tests; those of clients whose tools are missing say that they are skipped
 	@scripts/setup.sh test
-	cargo test --workspace
+	cargo test --workspace --no-fail-fast
 
 check: setup ## formatting, lints, dependency policy, scripts: all that needs no database
 	cargo fmt --all --check
