@@ -117,7 +117,8 @@ impl Session {
             1 => {
                 let statement = statements.remove(0);
                 let plan = self.plan_simple(text, &statement);
-                self.simple_statement(&statement, &plan, false).await
+                self.simple_statement(&statement, &plan, false).await?;
+                self.commit_implicit().await
             }
             _ => self.several_statements(message, &statements).await,
         }
@@ -255,12 +256,35 @@ impl Session {
         }
     }
 
-    /// The string ends: what it has opened is committed.
+    /// The string ends: what it has opened is committed, and only then its last statement has
+    /// succeeded.
     pub(super) async fn commit_implicit(&mut self) -> Result<(), Fault> {
-        if self.transaction.implicit && self.transaction.state == State::Open {
-            return self.commit().await;
+        let is_open = self.transaction.implicit && self.transaction.state == State::Open;
+        if !is_open || self.copy.is_some() {
+            return Ok(());
         }
+        let complete = self.take_complete();
+        self.commit().await?;
+        self.out.extend_from_slice(&complete);
         Ok(())
+    }
+
+    /// Takes back the CommandComplete at the end of what waits for the client.
+    fn take_complete(&mut self) -> bytes::BytesMut {
+        let mut position = 0;
+        while let Ok(Some(header)) =
+            wire::header::peek(&self.out[position..], wire::header::MAX_MESSAGE)
+        {
+            let end = position + header.length;
+            if end == self.out.len() && header.tag == wire::backend::tag::COMMAND_COMPLETE {
+                return self.out.split_off(position);
+            }
+            if end >= self.out.len() {
+                break;
+            }
+            position = end;
+        }
+        bytes::BytesMut::new()
     }
 
     /// A statement of the string has failed: what it has opened is rolled back.
