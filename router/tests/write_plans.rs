@@ -89,3 +89,8 @@ fn session_statements_are_planned_as_written_down() {
 fn ddl_is_planned_as_written_down() {
     check("ddl.txt");
 }
+
+#[test]
+fn cluster_commands_are_planned_as_written_down() {
+    check("cluster.txt");
+}

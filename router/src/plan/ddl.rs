@@ -23,6 +23,7 @@ use super::{Action, Ddl, Effect, Plan, PlanContext, TemporaryChange, names, unsu
 use crate::error::RouterError;
 use crate::parse::Statement;
 use constraints::{Placed, Subject};
+pub(crate) use create_table::key_type_refusal;
 use schema::Placement;
 
 type Planned = Result<Plan, RouterError>;
