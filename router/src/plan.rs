@@ -293,13 +293,23 @@ pub struct CopyFrom {
     pub options: CopyOptions,
     /// The columns named (or all), as indexes into the relation's columns.
     pub columns: Vec<usize>,
-    /// Position of the shard key among `columns`.
+    /// Position of the shard key among `columns`, and after them `append_ids`: at `columns.len() + n` the
+    /// key is the n-th appended id.
     pub key_field: usize,
     pub key_type: KeyType,
-    /// Column appended for ids the input lacks: (sequence); the text to send names it.
-    pub append_ids: Vec<SequenceName>,
+    /// Columns appended for ids the input lacks; the text to send names them.
+    pub append_ids: Vec<AppendedId>,
     /// Text to send to each shard (`COPY t (cols, id) FROM STDIN WITH (...)`).
     pub text: String,
+}
+
+/// A column that the router adds to COPY data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppendedId {
+    pub sequence: SequenceName,
+    pub column: String,
+    /// Bytes of its binary form: 2, 4 or 8.
+    pub width: u8,
 }
 
 #[derive(Debug)]

@@ -3,6 +3,7 @@
 //! with; gives shards. Must never know what a statement does.
 
 mod array;
+pub mod copy;
 mod number;
 mod value;
 

@@ -94,3 +94,8 @@ fn ddl_is_planned_as_written_down() {
 fn cluster_commands_are_planned_as_written_down() {
     check("cluster.txt");
 }
+
+#[test]
+fn copies_are_planned_as_written_down() {
+    check("copy.txt");
+}

@@ -29,7 +29,9 @@ pub fn plan(statement: &Statement, select: &SelectStmt, context: &PlanContext<'_
     if facts.calls(&["set_config"]) {
         return Some(Plan::refused(session_command::set_config_refusal()));
     }
-    facts.calls(&sequence::FUNCTIONS).then(|| sequence_command::plan(select, &facts, context))
+    facts
+        .calls(&sequence::FUNCTIONS)
+        .then(|| sequence_command::plan(select, &facts, context))
 }
 
 type Planned = Result<Plan, RouterError>;
@@ -40,21 +42,27 @@ fn table_command(call: &OnlyCall<'_>, context: &PlanContext<'_>) -> Option<Plann
         "reference_table" | "local_table" => &["relation"],
         _ => return None,
     };
-    Some(arguments(call, names).and_then(|arguments| match call.function {
-        "shard_table" => shard_table(&arguments, context),
-        "reference_table" => place(&arguments, Placed::Reference, context),
-        _ => place(&arguments, Placed::Local, context),
-    }))
+    Some(
+        arguments(call, names).and_then(|arguments| match call.function {
+            "shard_table" => shard_table(&arguments, context),
+            "reference_table" => place(&arguments, Placed::Reference, context),
+            _ => place(&arguments, Placed::Local, context),
+        }),
+    )
 }
 
 /// The call's arguments in the order of `names`, by position or by name.
-fn arguments<'a>(call: &OnlyCall<'a>, names: &[&str]) -> Result<Vec<Option<&'a Node>>, RouterError> {
+fn arguments<'a>(
+    call: &OnlyCall<'a>,
+    names: &[&str],
+) -> Result<Vec<Option<&'a Node>>, RouterError> {
     let mut found = vec![None; names.len()];
     for (position, argument) in call.arguments.iter().enumerate() {
         let (position, value) = match argument.node.as_ref() {
-            Some(NodeEnum::NamedArgExpr(named)) => {
-                (names.iter().position(|name| *name == named.name), named.arg.as_deref())
-            }
+            Some(NodeEnum::NamedArgExpr(named)) => (
+                names.iter().position(|name| *name == named.name),
+                named.arg.as_deref(),
+            ),
             _ => (Some(position), Some(argument)),
         };
         match position.and_then(|position| found.get_mut(position)) {
@@ -72,10 +80,18 @@ fn no_such_function(call: &OnlyCall<'_>) -> RouterError {
 }
 
 fn text(argument: Option<&Option<&Node>>) -> Result<String, RouterError> {
-    argument.copied().flatten().and_then(names::string_constant).map(str::to_owned).ok_or_else(|| {
-        RouterError::unsupported("cluster-function-argument", "the arguments of this function must be constants")
+    argument
+        .copied()
+        .flatten()
+        .and_then(names::string_constant)
+        .map(str::to_owned)
+        .ok_or_else(|| {
+            RouterError::unsupported(
+                "cluster-function-argument",
+                "the arguments of this function must be constants",
+            )
             .hint("Write the names out as in SELECT oskol.shard_table('posts', 'user_id').")
-    })
+        })
 }
 
 fn shard_table(arguments: &[Option<&Node>], context: &PlanContext<'_>) -> Planned {
@@ -83,16 +99,29 @@ fn shard_table(arguments: &[Option<&Node>], context: &PlanContext<'_>) -> Planne
     let key = text(arguments.get(1))?;
     let accept_unenforced = match arguments.get(2).copied().flatten() {
         None => false,
-        Some(value) => names::boolean_constant(value).ok_or_else(|| {
-            RouterError::new("22023", "accept_unenforced must be true or false")
-        })?,
+        Some(value) => names::boolean_constant(value)
+            .ok_or_else(|| RouterError::new("22023", "accept_unenforced must be true or false"))?,
     };
-    let column = table.column(&key).map(|index| &table.columns[index]).ok_or_else(|| {
-        RouterError::new("42703", format!("column \"{key}\" of relation \"{}\" does not exist", table.name))
-    })?;
-    let key_type = column.key_type().filter(|_| column.default != DefaultValue::Generated);
+    let column = table
+        .column(&key)
+        .map(|index| &table.columns[index])
+        .ok_or_else(|| {
+            RouterError::new(
+                "42703",
+                format!(
+                    "column \"{key}\" of relation \"{}\" does not exist",
+                    table.name
+                ),
+            )
+        })?;
+    let key_type = column
+        .key_type()
+        .filter(|_| column.default != DefaultValue::Generated);
     let key_type = key_type.ok_or_else(|| super::ddl::key_type_refusal(&key))?;
-    let placed = Placed::Sharded { key: key.clone(), key_type };
+    let placed = Placed::Sharded {
+        key: key.clone(),
+        key_type,
+    };
     let notices = existing::judge(&table, &placed, accept_unenforced, context)?;
     let command = ClusterCommand::ShardTable {
         schema: Some(table.schema.clone()),
@@ -100,7 +129,10 @@ fn shard_table(arguments: &[Option<&Node>], context: &PlanContext<'_>) -> Planne
         key,
         accept_unenforced,
     };
-    Ok(Plan { notices, ..command_plan(command) })
+    Ok(Plan {
+        notices,
+        ..command_plan(command)
+    })
 }
 
 fn place(arguments: &[Option<&Node>], placed: Placed, context: &PlanContext<'_>) -> Planned {
@@ -109,13 +141,23 @@ fn place(arguments: &[Option<&Node>], placed: Placed, context: &PlanContext<'_>)
     let (schema, table) = (Some(table.schema.clone()), table.name.clone());
     Ok(command_plan(match placed {
         Placed::Local => ClusterCommand::LocalTable { schema, table },
-        Placed::Reference | Placed::Sharded { .. } => ClusterCommand::ReferenceTable { schema, table },
+        Placed::Reference | Placed::Sharded { .. } => {
+            ClusterCommand::ReferenceTable { schema, table }
+        }
     }))
 }
 
 fn command_plan(command: ClusterCommand) -> Plan {
-    let effect = Effect { writes: true, returns_rows: true, ..Effect::default() };
-    Plan::new(Action::Cluster(command), effect, "carried out by the router")
+    let effect = Effect {
+        writes: true,
+        returns_rows: true,
+        ..Effect::default()
+    };
+    Plan::new(
+        Action::Cluster(command),
+        effect,
+        "carried out by the router",
+    )
 }
 
 fn table(name: &str, context: &PlanContext<'_>) -> Result<std::sync::Arc<Relation>, RouterError> {
@@ -124,7 +166,12 @@ fn table(name: &str, context: &PlanContext<'_>) -> Result<std::sync::Arc<Relatio
     let found = match scope::find_name(schema.as_deref(), &table, context) {
         Found::Relation(found) => found,
         Found::Temporary => return Err(not_a_table(name)),
-        Found::Home => return Err(RouterError::new("42P01", format!("relation \"{name}\" does not exist"))),
+        Found::Home => {
+            return Err(RouterError::new(
+                "42P01",
+                format!("relation \"{name}\" does not exist"),
+            ));
+        }
     };
     if found.schema == "oskol" {
         return Err(super::unsupported::oskol_schema());
@@ -133,18 +180,32 @@ fn table(name: &str, context: &PlanContext<'_>) -> Result<std::sync::Arc<Relatio
         return Err(not_a_table(name));
     }
     if let Some((_, parent)) = &found.parent {
-        return Err(RouterError::new("42809", format!("\"{name}\" is a child of table \"{parent}\""))
-            .hint("Place the parent: its partitions are placed with it."));
+        return Err(RouterError::new(
+            "42809",
+            format!("\"{name}\" is a child of table \"{parent}\""),
+        )
+        .hint("Place the parent: its partitions are placed with it."));
     }
-    if found.placement == Placement::Local && has_children(&found, context) && found.kind == RelationKind::Table {
-        return Err(RouterError::unsupported("inherits-sharded", "sharded and reference tables take no part in inheritance"));
+    if found.placement == Placement::Local
+        && has_children(&found, context)
+        && found.kind == RelationKind::Table
+    {
+        return Err(RouterError::unsupported(
+            "inherits-sharded",
+            "sharded and reference tables take no part in inheritance",
+        ));
     }
     Ok(found)
 }
 
 fn has_children(table: &Relation, context: &PlanContext<'_>) -> bool {
     let itself = Some((table.schema.clone(), table.name.clone()));
-    context.snapshot.relations.values().flat_map(|relations| relations.values()).any(|child| child.parent == itself)
+    context
+        .snapshot
+        .relations
+        .values()
+        .flat_map(|relations| relations.values())
+        .any(|child| child.parent == itself)
 }
 
 fn not_a_table(name: &str) -> RouterError {

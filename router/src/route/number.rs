@@ -80,7 +80,7 @@ fn looks_newer(digits: &[u8]) -> bool {
 }
 
 /// The integer that a decimal number such as `5.0`, `1e3` or `-7` is equal to; `Invalid` where it is
-/// equal to none of 64 bits.
+/// out of 64 bits, `Unclear` where it has a fraction: it is equal to no integer, but an INSERT rounds it.
 pub(super) fn numeric(text: &[u8]) -> Integer {
     let text = trim(text);
     let (negative, rest) = match text {
@@ -91,6 +91,9 @@ pub(super) fn numeric(text: &[u8]) -> Integer {
     let Some((digits, scale)) = decimal(rest) else {
         return Integer::Unclear;
     };
+    if scale < 0 && !digits.is_empty() {
+        return Integer::Unclear;
+    }
     match scaled(&digits, scale) {
         Some(value) if negative => value.checked_neg_to_i64(),
         Some(value) => i64::try_from(value).map_or(Integer::Invalid, Integer::Value),

@@ -51,6 +51,12 @@ impl Value<'_> {
         match key_type {
             KeyType::Int2 | KeyType::Int4 | KeyType::Int8 => self.as_integer().map(Key::Int),
             KeyType::Text | KeyType::Varchar => match self {
+                // Spaces beyond the length of varchar(n) are cut off when it is stored.
+                Self::Untyped(text) | Self::Text(text) | Self::MaybeOtherwise(text)
+                    if key_type == KeyType::Varchar && text.ends_with(b" ") =>
+                {
+                    Err(Target::Unknown)
+                }
                 Self::Untyped(text) | Self::Text(text) | Self::MaybeOtherwise(text) => {
                     Ok(Key::Text(text))
                 }

@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 
 use router::plan::key::{Arithmetic, Constant};
-use router::plan::{Action, ByKey, Copy, Ddl, Effect, KeyExpr, Piece, Plan, SequenceName, Split};
+use router::plan::{
+    Action, AppendedId, ByKey, Copy, Ddl, Effect, KeyExpr, Piece, Plan, SequenceName, Split,
+};
 
 pub fn plan(plan: &Plan) -> String {
     let mut out = action(&plan.action);
@@ -62,14 +64,14 @@ fn action(action: &Action) -> String {
             "copy divided by field {} {:?} ids {}\n  text: {}\n",
             copy.key_field,
             copy.options.format,
-            sequences(&copy.append_ids),
+            appended(&copy.append_ids),
             copy.text
         ),
         Action::Copy(Copy::FromBroadcast(copy)) => {
             format!(
                 "copy to all {:?} ids {}\n  text: {}\n",
                 copy.options.format,
-                sequences(&copy.append_ids),
+                appended(&copy.append_ids),
                 copy.text
             )
         }
@@ -81,6 +83,14 @@ fn action(action: &Action) -> String {
         }
         other => format!("{other:?}\n"),
     }
+}
+
+fn appended(added: &[AppendedId]) -> String {
+    let names: Vec<_> = added
+        .iter()
+        .map(|id| format!("{}:{}", id.column, id.width))
+        .collect();
+    format!("[{}]", names.join(", "))
 }
 
 fn sequences(sequences: &[SequenceName]) -> String {
