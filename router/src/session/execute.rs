@@ -1,7 +1,9 @@
 //! Statements that are more than "send it on to one shard": a dispatcher over the plan.
 
 mod arguments;
+mod by_key;
 mod described;
+mod filling;
 mod session_command;
 mod sql_prepared;
 mod transaction_control;
@@ -13,7 +15,8 @@ use super::fault::Fault;
 use super::state::Session;
 use crate::backend::prepared::StatementIdentity;
 use crate::error::RouterError;
-use crate::plan::{Action, Plan};
+use crate::plan::{Action, Fallback, Plan};
+pub(super) use by_key::client_parameters;
 
 /// How the client has sent the statement.
 pub enum Invocation<'a> {
@@ -60,6 +63,11 @@ impl Session {
             Action::Refuse(error) => Err(error.clone().into()),
             Action::Session(command) => {
                 Box::pin(self.session_command(command, plan, invocation)).await
+            }
+            Action::ByKey(by_key)
+                if by_key.rewrite.is_some() || matches!(by_key.fallback, Fallback::Refuse(_)) =>
+            {
+                Box::pin(self.run_by_key(by_key, plan, invocation)).await
             }
             _ => Err(RouterError::unsupported("not-built", "not built yet").into()),
         }
@@ -108,15 +116,6 @@ impl Session {
 }
 
 impl Session {
-    /// Binds a statement whose text the router changes but which goes to one shard.
-    pub(super) async fn bind_with_ids(
-        &mut self,
-        _bind: &wire::frontend::Bind<'_>,
-        _prepared: &Rc<super::extended::Prepared>,
-    ) -> Result<Option<topology::ShardId>, Fault> {
-        Ok(None)
-    }
-
     pub(super) async fn reload_private_catalog(&mut self) -> Result<(), Fault> {
         Ok(())
     }

@@ -28,11 +28,30 @@ use crate::route::Arguments;
 #[derive(Debug)]
 pub struct Prepared {
     pub identity: Rc<StatementIdentity>,
+    /// As shards get it, where the router fills in ids: parameters follow the client's own.
+    pub rewritten: Option<Rc<StatementIdentity>>,
     pub plan: Rc<Plan>,
     /// Catalog version that `plan` was made under.
     pub version: u64,
     /// Made by SQL PREPARE, not by Parse.
     pub by_sql: bool,
+}
+
+impl Prepared {
+    /// The statement as shards get it.
+    pub fn sent(&self) -> &Rc<StatementIdentity> {
+        self.rewritten.as_ref().unwrap_or(&self.identity)
+    }
+
+    /// How many parameters the client may hear of, where a shard knows more.
+    fn own_parameters(&self) -> Option<u16> {
+        let Action::ByKey(by_key) = &self.plan.action else {
+            return None;
+        };
+        let rewrite = by_key.rewrite.as_ref()?;
+        let own = super::execute::client_parameters(rewrite, &self.identity.types);
+        Some(u16::try_from(own).unwrap_or(u16::MAX))
+    }
 }
 
 /// A bound statement.
@@ -165,8 +184,10 @@ impl Session {
         let plan = self.plan_text(text)?;
         self.check_not_failed(&plan)?;
         let types: smallvec::SmallVec<[u32; 8]> = parse.parameter_types.iter().collect();
+        let identity = self.worker.statement(text, &types);
         let prepared = Rc::new(Prepared {
-            identity: self.worker.statement(text, &types),
+            rewritten: self.rewritten(&plan, &identity),
+            identity,
             plan,
             version: self.space.state.version,
             by_sql: false,
@@ -202,9 +223,11 @@ impl Session {
         if known.version == self.space.state.version && self.transaction.private.is_none() {
             return Ok(known);
         }
+        let plan = self.plan_text(&known.identity.text)?;
         let renewed = Rc::new(Prepared {
             identity: Rc::clone(&known.identity),
-            plan: self.plan_text(&known.identity.text)?,
+            rewritten: self.rewritten(&plan, &known.identity),
+            plan,
             version: self.space.state.version,
             by_sql: known.by_sql,
         });
@@ -250,14 +273,14 @@ impl Session {
         if let Action::Refuse(error) = &prepared.plan.action {
             return Err(error.clone().into());
         }
-        if parsed_now {
-            self.check_on_a_shard(&prepared).await?;
-            self.answer(Answer::ParseComplete);
-        }
-        if let Some(shard) = self.bind_with_ids(bind, &prepared).await? {
+        if let Some(shard) = self.bind_with_ids(bind, &prepared, parsed_now).await? {
             self.extended
                 .put_portal(bind.portal, Portal::OnShard(shard));
             return Ok(());
+        }
+        if parsed_now {
+            self.check_on_a_shard(&prepared).await?;
+            self.answer(Answer::ParseComplete);
         }
         self.answer(Answer::BindComplete);
         let kept = Bytes::copy_from_slice(message);
@@ -352,7 +375,7 @@ impl Session {
         &mut self,
         (name, prepared): (Box<[u8]>, Rc<Prepared>),
     ) -> Result<(), Fault> {
-        if !is_forwarded(&prepared.plan) {
+        if !is_forwarded(&prepared) {
             if let Action::Refuse(error) = &prepared.plan.action {
                 self.extended.named.remove(&name);
                 return Err(error.clone().into());
@@ -362,7 +385,7 @@ impl Session {
             return Ok(());
         }
         let index = self.activate_for_description(&prepared).await?;
-        self.ensure_prepared(index, &prepared.identity, true, &name)
+        self.ensure_prepared(index, prepared.sent(), true, &name)
     }
 
     pub(super) async fn flush_waiting(&mut self) -> Result<(), Fault> {
@@ -478,7 +501,7 @@ impl Session {
         if let Action::Refuse(error) = &prepared.plan.action {
             return Err(error.clone().into());
         }
-        if !is_forwarded(&prepared.plan) {
+        if !is_forwarded(&prepared) {
             if parsed_now {
                 self.check_on_a_shard(&prepared).await?;
                 self.answer(Answer::ParseComplete);
@@ -486,16 +509,17 @@ impl Session {
             return self.describe_here(&prepared, None).await;
         }
         let index = self.activate_for_description(&prepared).await?;
-        self.ensure_prepared(index, &prepared.identity, parsed_now, name)?;
+        self.ensure_prepared(index, prepared.sent(), parsed_now, name)?;
         let server = &mut self.transaction.branches[index].server;
-        let server_name = server_name(&prepared.identity, name);
+        let server_name = server_name(prepared.sent(), name);
         write::describe(
             &mut server.outbuf,
             StatementOrPortal::Statement,
             server_name,
         );
-        self.slots
-            .push_back(Slot::DescribeStatement { parameters: None });
+        self.slots.push_back(Slot::DescribeStatement {
+            parameters: prepared.own_parameters(),
+        });
         Ok(())
     }
 
@@ -643,11 +667,11 @@ impl Session {
     }
 }
 
-/// Whether the statement's own text goes to one shard once its key is known.
-fn is_forwarded(plan: &Plan) -> bool {
-    match &plan.action {
+/// Whether one text goes to one shard once its key is known: the client's own, or that with ids.
+fn is_forwarded(prepared: &Prepared) -> bool {
+    match &prepared.plan.action {
         Action::AnyShard | Action::Home => true,
-        Action::ByKey(by_key) => by_key.rewrite.is_none(),
+        Action::ByKey(by_key) => by_key.rewrite.is_none() || prepared.rewritten.is_some(),
         _ => false,
     }
 }

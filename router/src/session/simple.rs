@@ -174,7 +174,7 @@ impl Session {
     }
 
     /// Passes on the reply to a Query whose ReadyForQuery the router sends itself.
-    async fn relay_query(&mut self, index: usize) -> Result<(), Fault> {
+    pub(super) async fn relay_query(&mut self, index: usize) -> Result<(), Fault> {
         self.slots.push_back(Slot::Query { hide_ready: true });
         self.failed = false;
         if self.relay(index).await? == Stopped::CopyIn {

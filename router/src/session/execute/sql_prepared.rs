@@ -33,6 +33,7 @@ impl Session {
         self.check_text(&identity).await?;
         let version = self.space.state.version;
         let prepared = Rc::new(Prepared {
+            rewritten: self.rewritten(&plan, &identity),
             identity,
             plan,
             version,
