@@ -1,117 +1,377 @@
-//! STUB
+//! The control plane: everything that is not a client's statement, on a thread of its own.
+//!
+//! Owns the catalog of every open database, leases of ids, look-ups of roles, and the recovery of
+//! transactions in doubt. Takes requests from worker threads (any runtime may await them); gives
+//! [`Database`]s, which workers read without waiting. Must never be on the way of a statement that runs
+//! on one shard.
+
+mod bootstrap;
+mod changes;
+mod connections;
+mod database;
+mod error;
+mod gid;
+mod load;
+mod recovery;
+mod roles;
+mod sequences;
+mod start;
+mod watch;
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use futures_util::future::BoxFuture;
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, OnceCell, Semaphore, watch as channel};
+use topology::ShardId;
+
+use crate::admin::Board;
 use crate::config::Config;
 use crate::error::RouterError;
+use crate::handshake::{RoleSecret, RoleSecrets};
+use crate::metrics::Metrics;
 use crate::plan::SequenceName;
-use std::sync::Arc;
-use topology::{ShardId, ShardMap};
+use crate::worker::{WorkerHandle, WorkerMessage};
+
+pub use database::{Database, DatabaseState};
+pub use error::{ControlError, Mismatch};
+pub use gid::{GlobalId, LiveTransaction, LiveTransactions, NotAGlobalId};
+pub use recovery::Outcome;
+pub use sequences::IdBlock;
+pub use start::StartError;
+
+use connections::Connections;
+use recovery::Recovery;
+use watch::{CHANNEL, RELEASE, Surroundings, Watched};
+use wire::sqlstate;
+
+/// Where what belongs to the whole cluster is: numbers and signs of life of the routers.
+pub(crate) const CLUSTER_DATABASE: &str = crate::management::DATABASE;
+/// Requests of all workers that may be under way.
+const REQUESTS: usize = 1024;
+/// Databases to be left, not yet looked at.
+const RELEASES: usize = 64;
+
+/// A handle of the control plane; cheap to clone.
 #[derive(Clone)]
 pub struct Control {
-    config: Arc<Config>,
+    inner: Arc<Inner>,
 }
-pub struct Database {
-    name: String,
-    state: Arc<DatabaseState>,
-}
-pub struct DatabaseState {
-    pub version: u64,
-    pub snapshot: Arc<schema::Snapshot>,
-    pub map: Arc<ShardMap>,
-    pub oids: Vec<Option<schema::oids::OidMap>>,
-}
-pub struct IdBlock {
-    pub first: i64,
-    pub increment: i64,
-    pub count: u32,
-}
-pub struct Live;
-impl Live {
-    pub fn enter(&self, _gid: &str) -> LiveGuard {
-        LiveGuard
-    }
-}
-pub struct LiveGuard;
-impl Database {
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-    pub fn version(&self) -> u64 {
-        self.state.version
-    }
-    pub fn state(&self) -> Arc<DatabaseState> {
-        self.state.clone()
-    }
-}
-impl Control {
-    pub fn start(
-        config: Arc<Config>,
-        _: Arc<crate::metrics::Metrics>,
-        _: Vec<crate::worker::WorkerHandle>,
-    ) -> anyhow::Result<Self> {
-        Ok(Self { config })
-    }
-    pub fn stop(&self) {}
-    pub async fn open_database(&self, name: &str) -> Result<Arc<Database>, RouterError> {
-        let map = ShardMap::place(
-            self.config.cluster.home,
-            &self
-                .config
-                .cluster
-                .shards
-                .iter()
-                .map(|s| topology::WeightedShard {
-                    id: s.id,
-                    weight: s.weight,
-                })
-                .collect::<Vec<_>>(),
-        )
-        .map_err(|e| RouterError::new("XX000", e.to_string()))?;
-        Ok(Arc::new(Database {
-            name: name.into(),
-            state: Arc::new(DatabaseState {
-                version: 1,
-                snapshot: Arc::default(),
-                map: Arc::new(map),
-                oids: vec![],
-            }),
-        }))
-    }
-    pub async fn catalog_changed(&self, _: &Arc<Database>) -> Result<(), RouterError> {
-        Ok(())
-    }
-    pub async fn lease_ids(
-        &self,
-        _: &Arc<Database>,
-        _: &SequenceName,
-        _: u32,
-    ) -> Result<IdBlock, RouterError> {
-        unimplemented!()
-    }
-    pub fn next_gid(&self, _: ShardId, _: usize) -> String {
-        String::new()
-    }
-    pub fn live_transactions(&self) -> Live {
-        Live
+
+impl std::fmt::Debug for Control {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Control")
+            .field("router", &self.inner.around.identity.router)
+            .finish()
     }
 }
 
-impl crate::handshake::RoleSecrets for Control {
+struct Inner {
+    config: Arc<Config>,
+    connections: Arc<Connections>,
+    around: Surroundings,
+    runtime: Handle,
+    requests: Semaphore,
+    databases: Mutex<HashMap<String, Arc<OnceCell<Arc<Watched>>>>>,
+    leases: sequences::Leases,
+    roles: roles::Roles,
+    recovery: Recovery,
+    recover_now: Notify,
+    stop: channel::Sender<bool>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    workers: Vec<WorkerHandle>,
+}
+
+impl Control {
+    /// Checks every shard, takes a number for this router, and starts the thread.
+    ///
+    /// # Errors
+    /// A shard cannot be reached or is not set up as it must be; the text says what to set.
+    pub fn start(
+        config: Arc<Config>,
+        metrics: Arc<Metrics>,
+        workers: Vec<WorkerHandle>,
+    ) -> Result<Self, StartError> {
+        start::start(config, metrics, workers)
+    }
+
+    /// The database called `name`, made ready on all shards if this is the first time.
+    ///
+    /// # Errors
+    /// 3D000 where it does not exist; F0000 where configuration and shards disagree; 08006 where a shard
+    /// cannot be reached.
+    pub async fn open_database(&self, name: &str) -> Result<Arc<Database>, RouterError> {
+        // The usual case needs no other thread.
+        if let Some(watched) = self.inner.opened(name) {
+            return Ok(Arc::clone(&watched.database));
+        }
+        let name = name.to_owned();
+        let watched = self
+            .request(async move |inner| inner.open(&name).await)
+            .await?;
+        Ok(Arc::clone(&watched.database))
+    }
+
+    /// To be called after a change of the catalog was committed: returns when this router and every
+    /// other one that gives signs of life plan with it, or with `limits.catalog_timeout`.
+    pub async fn catalog_changed(&self, database: &Arc<Database>) -> Result<(), RouterError> {
+        let name = database.name().to_owned();
+        self.request(async move |inner| {
+            let (watched, limit) = (
+                inner.open(&name).await?,
+                inner.config.limits.catalog_timeout,
+            );
+            changes::announce_catalog(&inner.connections, &watched, limit).await
+        })
+        .await
+    }
+
+    /// One block of at most `count` ids of a sequence; good while
+    /// [`Database::sequence_epoch`] is [`IdBlock::epoch`]. Taken with the cluster role's rights.
+    ///
+    /// # Errors
+    /// 2200H when the sequence has no value left; 42P01 when there is no such sequence; 55P03 when a
+    /// transaction that alters it does not end.
+    pub async fn lease_ids(
+        &self,
+        database: &Arc<Database>,
+        sequence: &SequenceName,
+        count: u32,
+    ) -> Result<IdBlock, RouterError> {
+        let (name, sequence) = (database.name().to_owned(), sequence.clone());
+        self.request(async move |inner| {
+            let watched = inner.open(&name).await?;
+            inner
+                .leases
+                .take(&inner.connections, &watched, &sequence, count)
+                .await
+        })
+        .await
+    }
+
+    /// `setval`, and every router drops its leased ids. Done with the cluster role's rights: where the
+    /// client's count, run `setval` on the client's own connection and call [`Self::leases_void`].
+    pub async fn set_sequence(
+        &self,
+        database: &Arc<Database>,
+        sequence: &SequenceName,
+        value: i64,
+        is_called: bool,
+    ) -> Result<(), RouterError> {
+        let (name, sequence) = (database.name().to_owned(), sequence.clone());
+        self.request(async move |inner| {
+            let home = inner.connections.get_home(&name).await?;
+            let sql = "SELECT setval(format('%I.%I', $1::text, $2::text)::regclass, $3, $4)";
+            home.execute(sql, &[&sequence.schema, &sequence.name, &value, &is_called])
+                .await
+                .map_err(home.failed())?;
+            drop(home);
+            inner.void_leases(&name).await
+        })
+        .await
+    }
+
+    /// A sequence was set, restarted or altered: every router drops its leased ids.
+    pub async fn leases_void(&self, database: &Arc<Database>) -> Result<(), RouterError> {
+        let name = database.name().to_owned();
+        self.request(async move |inner| inner.void_leases(&name).await)
+            .await
+    }
+
+    /// A role was changed through this router.
+    pub fn roles_changed(&self) {
+        self.inner.roles.forget();
+    }
+
+    /// A database was dropped, or is about to be dropped or renamed: this router leaves it, and tells
+    /// the others to, and every worker closes its idle connections to it.
+    pub async fn database_dropped(&self, name: &str) {
+        let name = name.to_owned();
+        let told = self.request(async move |inner| {
+            inner.release(&name);
+            inner.tell_release(&name).await
+        });
+        if let Err(error) = told.await {
+            tracing::warn!(%error, "other routers are not told that a database goes");
+        }
+    }
+
+    /// The number of this router among all that ever were; part of every global transaction id.
+    pub fn router_id(&self) -> u32 {
+        self.inner.around.identity.router
+    }
+
+    /// The name of a new transaction on `participants` shards. Enter it among
+    /// [`Self::live_transactions`] before the first PREPARE.
+    pub fn next_gid(&self, lead: ShardId, participants: usize) -> String {
+        let cluster = &self.inner.config.cluster.name;
+        self.inner
+            .recovery
+            .live
+            .name(cluster, self.router_id(), lead, participants)
+    }
+
+    /// The global transactions that this router is busy with; recovery leaves them alone.
+    pub fn live_transactions(&self) -> &Arc<LiveTransactions> {
+        &self.inner.recovery.live
+    }
+
+    /// What admins see of the cluster.
+    pub fn board(&self) -> Arc<Board> {
+        Arc::clone(&self.inner.around.board)
+    }
+
+    /// The outcome of a transaction whose lead did not answer; waits for a lead that is just committing,
+    /// and is an abort for good if there was no decision. To be asked within a minute.
+    pub async fn outcome(&self, database: &str, id: &GlobalId) -> Result<Outcome, RouterError> {
+        let (database, id) = (database.to_owned(), id.clone());
+        self.request(async move |inner| inner.recovery.settle(&database, &id).await)
+            .await
+    }
+
+    /// Looks for transactions in doubt now and not only in a few seconds.
+    pub fn recover_soon(&self) {
+        self.inner.recover_now.notify_one();
+    }
+
+    /// Removes decisions that nobody needs any more now and not only in a minute.
+    pub async fn sweep_decisions(&self) -> Result<(), RouterError> {
+        self.request(async move |inner| {
+            inner.recovery.sweep(&inner.open_names()).await;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Ends the thread, after telling the other routers not to wait for this one; blocks until then, but
+    /// not for longer than a shard's connect timeout.
+    pub fn stop(&self) {
+        self.inner.stop.send_replace(true);
+        let mut thread = self
+            .inner
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if thread.take().is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the control thread has panicked");
+        }
+    }
+
+    /// Runs `work` on the control thread, so that a caller that goes away leaves nothing half done.
+    async fn request<T, W, F>(&self, work: W) -> Result<T, RouterError>
+    where
+        T: Send + 'static,
+        W: FnOnce(Arc<Inner>) -> F + Send + 'static,
+        F: Future<Output = Result<T, ControlError>> + Send + 'static,
+    {
+        let inner = Arc::clone(&self.inner);
+        let _place = self
+            .inner
+            .requests
+            .try_acquire()
+            .map_err(|_| ControlError::Busy)?;
+        // The task fails only by a panic or with the end of the thread.
+        let done = self.inner.runtime.spawn(work(inner)).await;
+        Ok(done.map_err(|_| ControlError::Stopped)??)
+    }
+}
+
+/// As the home shard has them; a few seconds old at most while it answers.
+impl RoleSecrets for Control {
     fn role_secret<'a>(
         &'a self,
-        _: &'a str,
-    ) -> futures_util::future::BoxFuture<
-        'a,
-        Result<Option<crate::handshake::RoleSecret>, RouterError>,
-    > {
-        Box::pin(async { Ok(None) })
+        user: &'a str,
+    ) -> BoxFuture<'a, Result<Option<RoleSecret>, RouterError>> {
+        let user = user.to_owned();
+        let asked =
+            self.request(async move |inner| inner.roles.get(&inner.connections, &user).await);
+        Box::pin(async { asked.await.map_err(cannot_log_in_now) })
     }
 }
-impl IdBlock {
-    pub fn take(&mut self) -> Option<i64> {
-        None
+
+/// To a client that is about to log in, a home shard that does not answer is a reason to come again.
+fn cannot_log_in_now(error: RouterError) -> RouterError {
+    match error.sqlstate {
+        sqlstate::CONNECTION_FAILURE => RouterError {
+            sqlstate: sqlstate::CANNOT_CONNECT_NOW,
+            ..error
+        },
+        _ => error,
     }
 }
-impl Control {
-    pub fn board(&self) -> Arc<crate::admin::Board> {
-        Arc::default()
+
+impl Inner {
+    fn databases(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<OnceCell<Arc<Watched>>>>> {
+        self.databases
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn open_names(&self) -> Vec<String> {
+        let databases = self.databases();
+        let open = databases.iter().filter(|(_, cell)| cell.initialized());
+        open.map(|(name, _)| name.clone()).collect()
+    }
+
+    fn opened(&self, name: &str) -> Option<Arc<Watched>> {
+        self.databases().get(name)?.get().cloned()
+    }
+
+    /// Open once, however many ask at a time.
+    async fn open(&self, name: &str) -> Result<Arc<Watched>, ControlError> {
+        let cell = Arc::clone(self.databases().entry(name.to_owned()).or_default());
+        let opened = cell
+            .get_or_try_init(|| self.open_first(name))
+            .await
+            .cloned();
+        if opened.is_err() {
+            self.databases()
+                .retain(|_, cell| cell.initialized() || Arc::strong_count(cell) > 2);
+        }
+        opened
+    }
+
+    async fn open_first(&self, name: &str) -> Result<Arc<Watched>, ControlError> {
+        bootstrap::prepare(&self.config, &self.connections, name).await?;
+        let watched = watch::open(&self.around, name).await?;
+        tokio::spawn(watch::keep(self.around.clone(), Arc::clone(&watched)));
+        Ok(watched)
+    }
+
+    async fn void_leases(&self, name: &str) -> Result<(), ControlError> {
+        let watched = self.open(name).await?;
+        self.leases.forget(name);
+        let limit = self.config.limits.catalog_timeout;
+        changes::announce_sequences(&self.connections, &watched, limit).await
+    }
+
+    /// Closes all connections of this process's control plane to a database.
+    fn release(&self, name: &str) {
+        let cell = self.databases().remove(name);
+        if let Some(watched) = cell.and_then(|cell| cell.get().cloned()) {
+            watched.database.release();
+            watched.poke.notify_one();
+        }
+        self.connections.close(name);
+        self.leases.forget(name);
+        self.around.board.remove_database(name);
+        for worker in &self.workers {
+            // A worker that has ended has no connections.
+            let _ = worker.send(WorkerMessage::CloseIdle {
+                database: name.to_owned(),
+            });
+        }
+    }
+
+    async fn tell_release(&self, name: &str) -> Result<(), ControlError> {
+        let home = self.connections.get_home(CLUSTER_DATABASE).await?;
+        let said = format!("{RELEASE}{name}");
+        let told = home
+            .execute("SELECT pg_notify($1, $2)", &[&CHANNEL, &said])
+            .await;
+        told.map(|_| ()).map_err(home.failed())
     }
 }

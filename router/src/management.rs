@@ -3,13 +3,17 @@
 //! Takes the cluster's configuration; gives a tokio-postgres client whose connection runs in a task
 //! of the current runtime and ends with the client. Must never be used for a client's statement.
 
+use std::future::poll_fn;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
 use tokio_postgres::config::SslMode;
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::tls::NoTlsStream;
+use tokio_postgres::{AsyncMessage, Client, Connection, NoTls, Notification};
 
 use crate::config::{ClusterConfig, ShardConfig};
 use crate::dial::{DialError, Dialer, address};
+use crate::stream::Stream;
 
 /// Shown in `pg_stat_activity`.
 pub const APPLICATION_NAME: &str = "oskol";
@@ -44,6 +48,15 @@ pub fn reason(error: &tokio_postgres::Error) -> String {
     }
 }
 
+/// What management statements count on, whatever the role or the server has by default: names are
+/// printed and found alike, a decision is durable, nothing waits for a lock for ever.
+const SETTINGS: &str = "-c search_path=pg_catalog,pg_temp -c synchronous_commit=on \
+    -c default_transaction_read_only=off -c default_transaction_isolation=read\\ committed \
+    -c statement_timeout=60s -c lock_timeout=5s -c idle_in_transaction_session_timeout=60s";
+
+/// Notifications waiting to be read; what comes on top is dropped, as they only say "look again".
+const NOTIFICATIONS: usize = 64;
+
 /// Logs in to `database` on `shard` as the cluster's role, within `cluster.connect_timeout` for the
 /// connection and as much again for the log-in.
 pub async fn connect(
@@ -52,6 +65,37 @@ pub async fn connect(
     shard: &ShardConfig,
     database: &str,
 ) -> Result<Client, ManagementError> {
+    let (client, connection) = log_in(dialer, cluster, shard, database).await?;
+    // Its error is the next statement's error too.
+    tokio::spawn(async move { connection.await.ok() });
+    Ok(client)
+}
+
+/// As [`connect`], for LISTEN: the receiver ends with the connection.
+pub async fn connect_listening(
+    dialer: &Dialer,
+    cluster: &ClusterConfig,
+    shard: &ShardConfig,
+    database: &str,
+) -> Result<(Client, mpsc::Receiver<Notification>), ManagementError> {
+    let (client, mut connection) = log_in(dialer, cluster, shard, database).await?;
+    let (sender, receiver) = mpsc::channel(NOTIFICATIONS);
+    tokio::spawn(async move {
+        while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
+            if let AsyncMessage::Notification(notification) = message {
+                let _full = sender.try_send(notification);
+            }
+        }
+    });
+    Ok((client, receiver))
+}
+
+async fn log_in(
+    dialer: &Dialer,
+    cluster: &ClusterConfig,
+    shard: &ShardConfig,
+    database: &str,
+) -> Result<(Client, Connection<Stream, NoTlsStream>), ManagementError> {
     let stream = dialer.dial(shard).await?;
     // TLS, if any, is in the stream already.
     let mut config = tokio_postgres::Config::new();
@@ -59,18 +103,14 @@ pub async fn connect(
         .ssl_mode(SslMode::Disable)
         .user(&cluster.user)
         .dbname(database);
-    config.application_name(APPLICATION_NAME);
+    config.application_name(APPLICATION_NAME).options(SETTINGS);
     if let Some(password) = &cluster.password {
         config.password(&password.0);
     }
     let (address, user) = (address(shard), cluster.user.clone());
     let limit = cluster.connect_timeout;
     match tokio::time::timeout(limit, config.connect_raw(stream, NoTls)).await {
-        Ok(Ok((client, connection))) => {
-            // Its error is the next statement's error too.
-            tokio::spawn(async move { connection.await.ok() });
-            Ok(client)
-        }
+        Ok(Ok(connected)) => Ok(connected),
         Ok(Err(source)) => Err(ManagementError::LogIn {
             address,
             user,

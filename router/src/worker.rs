@@ -97,6 +97,10 @@ pub enum WorkerMessage {
         session: SessionId,
         delivered: oneshot::Sender<()>,
     },
+    /// Close the idle server connections to a database that is about to be dropped.
+    CloseIdle {
+        database: String,
+    },
     /// The figures behind SHOW CLIENTS, POOLS, SERVERS and TRANSACTIONS.
     Report(oneshot::Sender<WorkerReport>),
     /// End idle sessions now, the others after their transaction; then the worker.

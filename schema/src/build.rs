@@ -47,14 +47,21 @@ impl Builder {
             names: named.collect(),
             positions: positions(&document.columns),
             parents: document.parents.iter().copied().collect(),
-            rules: rules.into_iter().map(|rule| (rule.relation, rule)).collect(),
+            rules: rules
+                .into_iter()
+                .map(|rule| (rule.relation, rule))
+                .collect(),
             document,
         }
     }
 
     fn snapshot(self) -> Snapshot {
-        let mut relations: HashMap<u32, Relation> =
-            self.document.relations.iter().map(|row| (row.oid, self.relation(row))).collect();
+        let mut relations: HashMap<u32, Relation> = self
+            .document
+            .relations
+            .iter()
+            .map(|row| (row.oid, self.relation(row)))
+            .collect();
         self.add_columns(&mut relations);
         self.add_keys(&mut relations);
         self.add_owners(&mut relations);
@@ -62,25 +69,38 @@ impl Builder {
         let functions = self.functions(&relations);
         let mut snapshot = self.without_relations();
         for relation in relations.into_values() {
-            let schema = snapshot.relations.entry(relation.schema.clone()).or_default();
+            let schema = snapshot
+                .relations
+                .entry(relation.schema.clone())
+                .or_default();
             schema.insert(relation.name.clone(), Arc::new(relation));
         }
         for function in functions {
             if matches!(function.kind, 'a' | 'w') {
                 snapshot.user_aggregates.insert(function.name.clone(), ());
             }
-            snapshot.functions.entry(function.name.clone()).or_default().push(function);
+            snapshot
+                .functions
+                .entry(function.name.clone())
+                .or_default()
+                .push(function);
         }
         snapshot
     }
 
     fn without_relations(self) -> Snapshot {
         let types = self.document.types;
-        let domains = types.iter().filter(|row| row.base != 0).map(|row| (row.oid, row.base));
+        let domains = types
+            .iter()
+            .filter(|row| row.base != 0)
+            .map(|row| (row.oid, row.base));
         Snapshot {
             epoch: self.document.epoch,
             domains: domains.collect(),
-            types: types.into_iter().map(|row| ((row.schema, row.name), row.oid)).collect(),
+            types: types
+                .into_iter()
+                .map(|row| ((row.schema, row.name), row.oid))
+                .collect(),
             schemas: self.document.schemas.into_iter().collect(),
             user_operators: self.document.operators.into_iter().collect(),
             user_casts: self.document.casts.into_iter().collect(),
@@ -96,7 +116,11 @@ impl Builder {
             name: row.name.clone(),
             kind: relation_kind(row.kind),
             placement: self.placement(row.oid),
-            parent: self.parents.get(&row.oid).and_then(|parent| self.names.get(parent)).cloned(),
+            parent: self
+                .parents
+                .get(&row.oid)
+                .and_then(|parent| self.names.get(parent))
+                .cloned(),
             has_user_triggers: row.triggers,
             has_row_security: row.row_security,
             accept_unenforced: rule.is_some_and(|(_, rule)| rule.accept_unenforced),
@@ -112,10 +136,21 @@ impl Builder {
 
     fn placement(&self, oid: u32) -> Placement {
         match self.rule(oid) {
-            Some((_, RuleRow { placement: RulePlacement::Reference, .. })) => Placement::Reference,
-            Some((ruled, RuleRow { placement: RulePlacement::Sharded, key: Some(key), .. })) => {
-                self.sharded(oid, ruled, *key)
-            }
+            Some((
+                _,
+                RuleRow {
+                    placement: RulePlacement::Reference,
+                    ..
+                },
+            )) => Placement::Reference,
+            Some((
+                ruled,
+                RuleRow {
+                    placement: RulePlacement::Sharded,
+                    key: Some(key),
+                    ..
+                },
+            )) => self.sharded(oid, ruled, *key),
             _ => Placement::Local,
         }
     }
@@ -123,11 +158,16 @@ impl Builder {
     /// A partition may have its columns in another order than the parent, but under the same names.
     fn sharded(&self, oid: u32, ruled: u32, key: i16) -> Placement {
         let columns = &self.document.columns;
-        let key_column = columns.iter().find(|row| row.relation == ruled && row.number == key);
+        let key_column = columns
+            .iter()
+            .find(|row| row.relation == ruled && row.number == key);
         let found = key_column.and_then(|key_column| {
             let mut own = columns.iter().filter(|row| row.relation == oid);
             let key = own.position(|row| row.name == key_column.name)?;
-            Some(Placement::Sharded { key, key_type: KeyType::of(key_column.type_oid)? })
+            Some(Placement::Sharded {
+                key,
+                key_type: KeyType::of(key_column.type_oid)?,
+            })
         });
         // The key column of a rule cannot vanish: dropping it is refused, and its type is checked.
         found.unwrap_or_default()
@@ -136,10 +176,13 @@ impl Builder {
     fn add_columns(&self, relations: &mut HashMap<u32, Relation>) {
         let owners = &self.document.owners;
         let identities = owners.iter().filter(|row| row.kind == 'i');
-        let identities: HashMap<_, _> =
-            identities.map(|row| ((row.relation, row.column), row.sequence)).collect();
+        let identities: HashMap<_, _> = identities
+            .map(|row| ((row.relation, row.column), row.sequence))
+            .collect();
         for row in &self.document.columns {
-            let Some(relation) = relations.get_mut(&row.relation) else { continue };
+            let Some(relation) = relations.get_mut(&row.relation) else {
+                continue;
+            };
             let identity = identities.get(&(row.relation, row.number));
             relation.columns.push(self.column(row, identity.copied()));
         }
@@ -163,32 +206,51 @@ impl Builder {
             return DefaultValue::Generated;
         }
         if let Some((schema, name)) = sequence(identity) {
-            return DefaultValue::Identity { always: row.identity == "a", schema, name };
+            return DefaultValue::Identity {
+                always: row.identity == "a",
+                schema,
+                name,
+            };
         }
-        let Some(text) = &row.default else { return DefaultValue::None };
+        let Some(text) = &row.default else {
+            return DefaultValue::None;
+        };
         if let Some((schema, name)) = sequence(row.default_sequence).filter(|_| is_nextval(text)) {
             return DefaultValue::Sequence { schema, name };
         }
-        DefaultValue::Expression { text: text.clone(), volatile: row.default_is_volatile }
+        DefaultValue::Expression {
+            text: text.clone(),
+            volatile: row.default_is_volatile,
+        }
     }
 
     fn add_keys(&self, relations: &mut HashMap<u32, Relation>) {
         for row in &self.document.keys {
-            let Some(relation) = relations.get_mut(&row.relation) else { continue };
+            let Some(relation) = relations.get_mut(&row.relation) else {
+                continue;
+            };
             relation.unique_keys.push(UniqueKey {
                 name: row.name.clone(),
                 primary: row.primary,
                 exclusion: row.exclusion,
-                columns: self.positions_of(row.relation, &row.columns).unwrap_or_default(),
+                columns: self
+                    .positions_of(row.relation, &row.columns)
+                    .unwrap_or_default(),
                 partial: row.partial,
             });
         }
         for row in &self.document.foreign_keys {
-            let Some(referenced) = self.names.get(&row.referenced) else { continue };
-            let Some(relation) = relations.get_mut(&row.relation) else { continue };
+            let Some(referenced) = self.names.get(&row.referenced) else {
+                continue;
+            };
+            let Some(relation) = relations.get_mut(&row.relation) else {
+                continue;
+            };
             relation.foreign_keys.push(ForeignKey {
                 name: row.name.clone(),
-                columns: self.positions_of(row.relation, &row.columns).unwrap_or_default(),
+                columns: self
+                    .positions_of(row.relation, &row.columns)
+                    .unwrap_or_default(),
                 referenced: referenced.clone(),
                 referenced_columns: self.column_names(row.referenced, &row.referenced_columns),
             });
@@ -197,7 +259,10 @@ impl Builder {
 
     /// `None` when one of them is an expression.
     fn positions_of(&self, relation: u32, numbers: &[i16]) -> Option<Vec<usize>> {
-        numbers.iter().map(|number| self.positions.get(&(relation, *number)).copied()).collect()
+        numbers
+            .iter()
+            .map(|number| self.positions.get(&(relation, *number)).copied())
+            .collect()
     }
 
     fn column_names(&self, relation: u32, numbers: &[i16]) -> Vec<String> {
@@ -205,12 +270,18 @@ impl Builder {
             let mut rows = self.document.columns.iter();
             rows.find(|row| row.relation == relation && row.number == number)
         };
-        numbers.iter().filter_map(|number| of(*number)).map(|row| row.name.clone()).collect()
+        numbers
+            .iter()
+            .filter_map(|number| of(*number))
+            .map(|row| row.name.clone())
+            .collect()
     }
 
     fn add_owners(&self, relations: &mut HashMap<u32, Relation>) {
         for row in &self.document.owners {
-            let Some(position) = self.positions.get(&(row.relation, row.column)) else { continue };
+            let Some(position) = self.positions.get(&(row.relation, row.column)) else {
+                continue;
+            };
             let owner = relations.get(&row.relation);
             let Some(owner) = owner.filter(|owner| owner.placement != Placement::Local) else {
                 continue;
@@ -226,15 +297,25 @@ impl Builder {
         let reads = grouped(&self.document.view_reads);
         let calls = grouped(&self.document.view_calls);
         let functions = self.document.functions.iter();
-        let functions: HashMap<u32, Name> =
-            functions.map(|row| (row.oid, (row.schema.clone(), row.name.clone()))).collect();
-        let catalogs: HashSet<u32> =
-            self.document.views.iter().filter(|view| view.1).map(|view| view.0).collect();
+        let functions: HashMap<u32, Name> = functions
+            .map(|row| (row.oid, (row.schema.clone(), row.name.clone())))
+            .collect();
+        let catalogs: HashSet<u32> = self
+            .document
+            .views
+            .iter()
+            .filter(|view| view.1)
+            .map(|view| view.0)
+            .collect();
         for (view, _) in &self.document.views {
             let below = closure(*view, &reads);
-            let called = std::iter::once(view).chain(&below).filter_map(|oid| calls.get(oid));
+            let called = std::iter::once(view)
+                .chain(&below)
+                .filter_map(|oid| calls.get(oid));
             let called: HashSet<u32> = called.flatten().copied().collect();
-            let Some(relation) = relations.get_mut(view) else { continue };
+            let Some(relation) = relations.get_mut(view) else {
+                continue;
+            };
             relation.reads = names_of(&below, &self.names);
             relation.calls = names_of(&called, &functions);
             relation.reads_catalogs =
@@ -243,11 +324,17 @@ impl Builder {
     }
 
     fn functions(&self, relations: &HashMap<u32, Relation>) -> Vec<Function> {
-        let bodies: Vec<_> =
-            self.document.functions.iter().map(|row| (&*row.name, row.body.as_deref())).collect();
+        let bodies: Vec<_> = self
+            .document
+            .functions
+            .iter()
+            .map(|row| (&*row.name, row.body.as_deref()))
+            .collect();
         let mentions = mentions::find(&bodies, relations.values());
         let rows = self.document.functions.iter();
-        rows.zip(mentions).map(|(row, mentions)| function(row, mentions)).collect()
+        rows.zip(mentions)
+            .map(|(row, mentions)| function(row, mentions))
+            .collect()
     }
 }
 
@@ -274,7 +361,10 @@ fn positions(columns: &[ColumnRow]) -> HashMap<(u32, i16), usize> {
         *count += 1;
         *count - 1
     };
-    columns.iter().map(|row| ((row.relation, row.number), next(row.relation))).collect()
+    columns
+        .iter()
+        .map(|row| ((row.relation, row.number), next(row.relation)))
+        .collect()
 }
 
 fn relation_kind(kind: char) -> RelationKind {
@@ -292,8 +382,9 @@ fn relation_kind(kind: char) -> RelationKind {
 
 /// `nextval('name'::regclass)` and nothing around it.
 fn is_nextval(expression: &str) -> bool {
-    let name =
-        expression.strip_prefix("nextval('").and_then(|rest| rest.strip_suffix("'::regclass)"));
+    let name = expression
+        .strip_prefix("nextval('")
+        .and_then(|rest| rest.strip_suffix("'::regclass)"));
     // An apostrophe inside a name is doubled; a lone one would end the literal.
     name.is_some_and(|name| !name.replace("''", "").contains('\''))
 }
@@ -318,7 +409,11 @@ fn closure(start: u32, edges: &HashMap<u32, Vec<u32>>) -> HashSet<u32> {
 }
 
 fn names_of(oids: &HashSet<u32>, names: &HashMap<u32, Name>) -> Vec<Name> {
-    let mut found: Vec<Name> = oids.iter().filter_map(|oid| names.get(oid)).cloned().collect();
+    let mut found: Vec<Name> = oids
+        .iter()
+        .filter_map(|oid| names.get(oid))
+        .cloned()
+        .collect();
     found.sort_unstable();
     found
 }

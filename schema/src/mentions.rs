@@ -52,7 +52,13 @@ pub(crate) fn find<'a>(
             if let Some(mentions) = tables.get(&word) {
                 found[caller].add(mentions);
             }
-            calls.extend(callees.get(&word).into_iter().flatten().map(|callee| (caller, *callee)));
+            calls.extend(
+                callees
+                    .get(&word)
+                    .into_iter()
+                    .flatten()
+                    .map(|callee| (caller, *callee)),
+            );
         }
     }
     spread(&mut found, &calls);
@@ -85,7 +91,10 @@ fn by_word<'a>(relations: impl Iterator<Item = &'a Relation> + Clone) -> HashMap
         }
         // A sequence has values on the home shard only.
         mentions.local |= relation.kind == RelationKind::Sequence;
-        let below = relation.reads.iter().filter_map(|name| named.get(&(&*name.0, &*name.1)));
+        let below = relation
+            .reads
+            .iter()
+            .filter_map(|name| named.get(&(&*name.0, &*name.1)));
         for table in below.filter(|relation| holds_rows(relation)) {
             mentions.add_table(table);
         }
@@ -95,12 +104,17 @@ fn by_word<'a>(relations: impl Iterator<Item = &'a Relation> + Clone) -> HashMap
 
 fn holds_rows(relation: &Relation) -> bool {
     use RelationKind::{Foreign, MaterializedView, Partitioned, Table};
-    matches!(relation.kind, Table | Partitioned | Foreign | MaterializedView)
+    matches!(
+        relation.kind,
+        Table | Partitioned | Foreign | MaterializedView
+    )
 }
 
 fn words(body: &str) -> BTreeSet<String> {
     let is_part = |letter: char| letter.is_alphanumeric() || letter == '_' || letter == '$';
-    let words = body.split(|letter| !is_part(letter)).filter(|word| !word.is_empty());
+    let words = body
+        .split(|letter| !is_part(letter))
+        .filter(|word| !word.is_empty());
     words.map(str::to_lowercase).collect()
 }
 
@@ -110,11 +124,19 @@ mod tests {
     use crate::rules::KeyType;
 
     fn table(name: &str, placement: Placement) -> Relation {
-        Relation { schema: "public".into(), name: name.into(), placement, ..Relation::default() }
+        Relation {
+            schema: "public".into(),
+            name: name.into(),
+            placement,
+            ..Relation::default()
+        }
     }
 
     fn tables() -> Vec<Relation> {
-        let sharded = Placement::Sharded { key: 0, key_type: KeyType::Int8 };
+        let sharded = Placement::Sharded {
+            key: 0,
+            key_type: KeyType::Int8,
+        };
         let view = Relation {
             kind: RelationKind::View,
             reads: vec![("public".into(), "posts".into())],
@@ -129,13 +151,19 @@ mod tests {
     }
 
     fn of(bodies: &[(&str, &str)]) -> Vec<Mentions> {
-        let bodies: Vec<_> = bodies.iter().map(|(name, body)| (*name, Some(*body))).collect();
+        let bodies: Vec<_> = bodies
+            .iter()
+            .map(|(name, body)| (*name, Some(*body)))
+            .collect();
         find(&bodies, tables().iter())
     }
 
     #[test]
     fn words_are_found_whole_and_in_any_case() {
-        let found = of(&[("f", "SELECT * FROM public.POSTS"), ("g", "SELECT my_posts, posts_2")]);
+        let found = of(&[
+            ("f", "SELECT * FROM public.POSTS"),
+            ("g", "SELECT my_posts, posts_2"),
+        ]);
         assert_eq!(found[0].sharded, BTreeSet::from(["posts".to_owned()]));
         assert_eq!(found[1], Mentions::default());
     }
@@ -148,8 +176,11 @@ mod tests {
 
     #[test]
     fn what_a_callee_mentions_the_caller_mentions() {
-        let found =
-            of(&[("a", "SELECT b()"), ("b", "SELECT c(), a()"), ("c", "DELETE FROM settings")]);
+        let found = of(&[
+            ("a", "SELECT b()"),
+            ("b", "SELECT c(), a()"),
+            ("c", "DELETE FROM settings"),
+        ]);
         assert!(found.iter().all(|mentions| mentions.local));
     }
 

@@ -129,8 +129,15 @@ impl OidMap {
     #[must_use]
     pub fn new(home: &OidDocument, shard: &OidDocument) -> Self {
         let named = matched(
-            home.types.iter().filter(|row| row.kind != 'a').map(TypeRow::named),
-            shard.types.iter().filter(|row| row.kind != 'a').map(TypeRow::named),
+            home.types
+                .iter()
+                .filter(|row| row.kind != 'a')
+                .map(TypeRow::named),
+            shard
+                .types
+                .iter()
+                .filter(|row| row.kind != 'a')
+                .map(TypeRow::named),
         );
         let arrays = arrays(home, shard, &named);
         let relations = matched(
@@ -140,7 +147,11 @@ impl OidMap {
         Self {
             types: TwoWay::new(named.into_iter().chain(arrays)),
             relations: TwoWay::new(relations.into_iter()),
-            shapes: home.types.iter().map(|row| (row.oid, row.shape())).collect(),
+            shapes: home
+                .types
+                .iter()
+                .map(|row| (row.oid, row.shape()))
+                .collect(),
         }
     }
 
@@ -216,7 +227,9 @@ impl TypeRow {
             ('d', Some(base), _) => TypeShape::Domain { base },
             ('r', Some(subtype), _) => TypeShape::Range { subtype },
             ('m', Some(range), _) => TypeShape::Multirange { range },
-            ('c', _, Some(attributes)) => TypeShape::Composite { attributes: attributes.clone() },
+            ('c', _, Some(attributes)) => TypeShape::Composite {
+                attributes: attributes.clone(),
+            },
             _ => TypeShape::Plain,
         }
     }
@@ -236,14 +249,17 @@ fn matched<'a>(
     shard: impl Iterator<Item = Named<'a>>,
 ) -> HashMap<u32, u32> {
     let shard: HashMap<_, _> = shard.collect();
-    home.filter_map(|(name, oid)| Some((oid, *shard.get(&name)?))).collect()
+    home.filter_map(|(name, oid)| Some((oid, *shard.get(&name)?)))
+        .collect()
 }
 
 /// (home, shard) pairs of the arrays over matched elements.
 fn arrays(home: &OidDocument, shard: &OidDocument, named: &HashMap<u32, u32>) -> HashMap<u32, u32> {
     let of = |document: &OidDocument| -> HashMap<u32, u32> {
         let arrays = document.types.iter().filter(|row| row.kind == 'a');
-        arrays.filter_map(|row| Some((row.inner?, row.oid))).collect()
+        arrays
+            .filter_map(|row| Some((row.inner?, row.oid)))
+            .collect()
     };
     let by_element = of(shard);
     let pair = |(element, array)| Some((array, *by_element.get(named.get(&element)?)?));

@@ -39,7 +39,9 @@ impl Snapshot {
     ) -> Option<&Arc<Relation>> {
         match schema {
             Some(schema) => self.relations.get(schema)?.get(name),
-            None => search_path.iter().find_map(|schema| self.relations.get(schema)?.get(name)),
+            None => search_path
+                .iter()
+                .find_map(|schema| self.relations.get(schema)?.get(name)),
         }
     }
 }
@@ -127,7 +129,11 @@ pub enum DefaultValue {
     /// `nextval('sequence')`: serial.
     Sequence { schema: String, name: String },
     /// `GENERATED ALWAYS | BY DEFAULT AS IDENTITY`.
-    Identity { always: bool, schema: String, name: String },
+    Identity {
+        always: bool,
+        schema: String,
+        name: String,
+    },
     /// `GENERATED ALWAYS AS (...) STORED`.
     Generated,
 }

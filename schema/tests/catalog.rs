@@ -11,8 +11,13 @@ use server::TemporaryServer;
 use tokio_postgres::{Client, Error, NoTls};
 
 async fn connect(server: &TemporaryServer, role: &str, database: &str) -> Client {
-    let parameters = format!("host=127.0.0.1 port={} user={role} dbname={database}", server.port());
-    let (client, connection) = tokio_postgres::connect(&parameters, NoTls).await.expect("connects");
+    let parameters = format!(
+        "host=127.0.0.1 port={} user={role} dbname={database}",
+        server.port()
+    );
+    let (client, connection) = tokio_postgres::connect(&parameters, NoTls)
+        .await
+        .expect("connects");
     tokio::spawn(connection);
     client
 }
@@ -20,7 +25,10 @@ async fn connect(server: &TemporaryServer, role: &str, database: &str) -> Client
 /// A database of shard `shard`, where shard 0 is home, with schema oskol in it.
 async fn database(server: &TemporaryServer, name: &str, shard: i32) -> Client {
     let postgres = connect(server, "postgres", "postgres").await;
-    postgres.batch_execute(&format!("CREATE DATABASE {name}")).await.expect("created");
+    postgres
+        .batch_execute(&format!("CREATE DATABASE {name}"))
+        .await
+        .expect("created");
     let client = connect(server, "postgres", name).await;
     install(&client, shard).await.expect("installed");
     client
@@ -35,15 +43,25 @@ async fn install(client: &Client, shard: i32) -> Result<(), Error> {
         sql::VERSION
     );
     client.batch_execute(&meta).await?;
-    client.batch_execute(if shard == 0 { sql::HOME } else { sql::OTHER }).await
+    client
+        .batch_execute(if shard == 0 { sql::HOME } else { sql::OTHER })
+        .await
 }
 
 async fn text(client: &Client, statement: &str) -> String {
-    client.query_one(statement, &[]).await.expect("a row").get(0)
+    client
+        .query_one(statement, &[])
+        .await
+        .expect("a row")
+        .get(0)
 }
 
 async fn int(client: &Client, statement: &str) -> i64 {
-    client.query_one(statement, &[]).await.expect("a row").get(0)
+    client
+        .query_one(statement, &[])
+        .await
+        .expect("a row")
+        .get(0)
 }
 
 async fn snapshot(client: &Client) -> Snapshot {
@@ -57,7 +75,11 @@ async fn oids(client: &Client) -> OidDocument {
 /// The SQLSTATE of a statement that must fail.
 async fn state(client: &Client, statement: &str) -> String {
     let error = client.batch_execute(statement).await.expect_err(statement);
-    error.code().expect("an error of the server").code().to_owned()
+    error
+        .code()
+        .expect("an error of the server")
+        .code()
+        .to_owned()
 }
 
 async fn run(client: &Client, statements: &str) {
@@ -100,7 +122,10 @@ const TABLES: &str = r#"
 "#;
 
 fn names(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-    pairs.iter().map(|(schema, name)| ((*schema).to_owned(), (*name).to_owned())).collect()
+    pairs
+        .iter()
+        .map(|(schema, name)| ((*schema).to_owned(), (*name).to_owned()))
+        .collect()
 }
 
 #[tokio::test]
@@ -116,39 +141,77 @@ async fn the_snapshot_holds_what_planning_needs() {
         |schema: &str, name: &str| snapshot.relation(Some(schema), name, &[]).expect(name);
 
     let users = relation("app", "users");
-    assert_eq!(users.placement, Placement::Sharded { key: 0, key_type: KeyType::Int8 });
+    assert_eq!(
+        users.placement,
+        Placement::Sharded {
+            key: 0,
+            key_type: KeyType::Int8
+        }
+    );
     assert!(users.accept_unenforced && !users.has_user_triggers);
     let defaults: Vec<_> = users.columns.iter().map(|column| &column.default).collect();
-    let expression =
-        |text: &str, volatile| DefaultValue::Expression { text: text.into(), volatile };
-    let sequence = DefaultValue::Sequence { schema: "app".into(), name: "users_id_seq".into() };
+    let expression = |text: &str, volatile| DefaultValue::Expression {
+        text: text.into(),
+        volatile,
+    };
+    let sequence = DefaultValue::Sequence {
+        schema: "app".into(),
+        name: "users_id_seq".into(),
+    };
     assert_eq!(*defaults[0], sequence);
     assert_eq!(*defaults[3], expression("'sad'::app.mood", false));
     assert_eq!(*defaults[4], expression("now()", true));
     assert_eq!(*defaults[5], DefaultValue::Generated);
     assert_eq!(*defaults[6], expression("(2 + 3)", false));
     assert!(users.columns[1].collation_is_bytewise && users.columns[1].not_null);
-    assert!(!users.columns[2].collation_is_bytewise, "C.UTF-8 is not taken for C");
+    assert!(
+        !users.columns[2].collation_is_bytewise,
+        "C.UTF-8 is not taken for C"
+    );
     assert!(snapshot.domains.contains_key(&users.columns[2].type_oid));
     let sequence = relation("app", "users_id_seq");
     assert_eq!(sequence.owned_by, Some(("app".into(), "users".into(), 0)));
 
     let posts = relation("app", "posts");
-    assert_eq!(posts.placement, Placement::Sharded { key: 1, key_type: KeyType::Int8 });
+    assert_eq!(
+        posts.placement,
+        Placement::Sharded {
+            key: 1,
+            key_type: KeyType::Int8
+        }
+    );
     let always =
         |value: &DefaultValue| matches!(value, DefaultValue::Identity { always: true, .. });
     assert!(always(&posts.columns[0].default));
-    assert_eq!(posts.foreign_keys[0].referenced, ("app".into(), "users".into()));
+    assert_eq!(
+        posts.foreign_keys[0].referenced,
+        ("app".into(), "users".into())
+    );
     assert_eq!(posts.foreign_keys[0].referenced_columns, ["id"]);
-    let key = |name: &str| posts.unique_keys.iter().find(|key| key.name == name).expect(name);
+    let key = |name: &str| {
+        posts
+            .unique_keys
+            .iter()
+            .find(|key| key.name == name)
+            .expect(name)
+    };
     assert!(key("posts_pkey").primary && key("posts_pkey").columns == [1, 0]);
     assert!(key("first_posts").partial);
     assert!(key("lower_bodies").columns.is_empty());
 
     let partition = relation("public", "events_new");
-    assert_eq!(partition.placement, Placement::Sharded { key: 0, key_type: KeyType::Int8 });
+    assert_eq!(
+        partition.placement,
+        Placement::Sharded {
+            key: 0,
+            key_type: KeyType::Int8
+        }
+    );
     assert_eq!(partition.parent, Some(("public".into(), "events".into())));
-    assert_eq!(relation("public", "countries").placement, Placement::Reference);
+    assert_eq!(
+        relation("public", "countries").placement,
+        Placement::Reference
+    );
     assert!(relation("public", "settings").has_user_triggers);
     assert!(matches!(
         &relation("public", "settings").columns[1].default,
@@ -227,16 +290,29 @@ async fn rules_are_the_owners_and_follow_renames() {
     let declare = "SELECT oskol.declare_table('public', 't', 'sharded', 'id', false)";
     assert_eq!(state(&other, declare).await, "42501");
     run(&owner, declare).await;
-    run(&owner, "ALTER TABLE t RENAME TO u; ALTER TABLE u RENAME id TO user_id").await;
+    run(
+        &owner,
+        "ALTER TABLE t RENAME TO u; ALTER TABLE u RENAME id TO user_id",
+    )
+    .await;
     let row = other
-        .query_one("SELECT name::text, placement, key::text FROM oskol.tables", &[])
+        .query_one(
+            "SELECT name::text, placement, key::text FROM oskol.tables",
+            &[],
+        )
         .await
         .unwrap();
     let fields: Vec<String> = (0..3).map(|at| row.get(at)).collect();
     assert_eq!(fields, ["u", "sharded", "user_id"]);
 
-    assert_eq!(state(&owner, "ALTER TABLE u DROP COLUMN user_id").await, "0A000");
-    assert_eq!(state(&owner, "ALTER TABLE u ALTER user_id TYPE text").await, "0A000");
+    assert_eq!(
+        state(&owner, "ALTER TABLE u DROP COLUMN user_id").await,
+        "0A000"
+    );
+    assert_eq!(
+        state(&owner, "ALTER TABLE u ALTER user_id TYPE text").await,
+        "0A000"
+    );
     run(&owner, "ALTER TABLE u ALTER user_id TYPE bigint").await;
     let wrong_type = "SELECT oskol.declare_table('public', 'u', 'sharded', 'at', false)";
     assert_eq!(state(&owner, wrong_type).await, "0A000");
@@ -257,17 +333,33 @@ async fn rules_are_the_owners_and_follow_renames() {
 async fn sequences_fail_on_other_shards_and_can_be_restored() {
     let server = TemporaryServer::shared();
     let client = database(&server, "fences", 1).await;
-    run(&client, "CREATE ROLE fenced LOGIN; GRANT CREATE ON SCHEMA public TO fenced").await;
+    run(
+        &client,
+        "CREATE ROLE fenced LOGIN; GRANT CREATE ON SCHEMA public TO fenced",
+    )
+    .await;
     let app = connect(&server, "fenced", "fences").await;
-    run(&app, "CREATE TABLE t (id serial, other int GENERATED ALWAYS AS IDENTITY)").await;
-    run(&app, "CREATE SEQUENCE around MAXVALUE 5 CYCLE; CREATE SEQUENCE down INCREMENT -1").await;
+    run(
+        &app,
+        "CREATE TABLE t (id serial, other int GENERATED ALWAYS AS IDENTITY)",
+    )
+    .await;
+    run(
+        &app,
+        "CREATE SEQUENCE around MAXVALUE 5 CYCLE; CREATE SEQUENCE down INCREMENT -1",
+    )
+    .await;
     for sequence in ["t_id_seq", "t_other_seq", "around", "down"] {
         let next = format!("SELECT nextval('{sequence}')");
         assert_eq!(state(&app, &next).await, "2200H", "{sequence}");
     }
     run(&app, "ALTER SEQUENCE t_id_seq RESTART").await;
     assert_eq!(state(&app, "INSERT INTO t DEFAULT VALUES").await, "2200H");
-    run(&app, "TRUNCATE t RESTART IDENTITY; SELECT oskol.fence_sequences()").await;
+    run(
+        &app,
+        "TRUNCATE t RESTART IDENTITY; SELECT oskol.fence_sequences()",
+    )
+    .await;
     assert_eq!(state(&app, "INSERT INTO t DEFAULT VALUES").await, "2200H");
     run(&client, "SELECT oskol.unfence_sequence('public', 'around')").await;
     assert_eq!(int(&client, "SELECT nextval('around')").await, 1);
@@ -278,7 +370,9 @@ async fn sequences_fail_on_other_shards_and_can_be_restored() {
 }
 
 async fn lease(client: &Client, sequence: &str, amount: i32) -> Vec<i64> {
-    let row = client.query_one(sql::LEASE, &[&"public", &sequence, &amount]).await;
+    let row = client
+        .query_one(sql::LEASE, &[&"public", &sequence, &amount])
+        .await;
     row.expect("a lease").get(0)
 }
 
@@ -286,19 +380,28 @@ async fn lease(client: &Client, sequence: &str, amount: i32) -> Vec<i64> {
 async fn leases_are_the_sequences_own_values() {
     let server = TemporaryServer::shared();
     let client = database(&server, "leases", 0).await;
-    run(&client, "CREATE SEQUENCE s; CREATE SEQUENCE short START 3 MAXVALUE 5").await;
+    run(
+        &client,
+        "CREATE SEQUENCE s; CREATE SEQUENCE short START 3 MAXVALUE 5",
+    )
+    .await;
     assert_eq!(lease(&client, "s", 3).await, [1, 2, 3]);
     assert_eq!(int(&client, "SELECT nextval('s')").await, 4);
     assert_eq!(lease(&client, "s", 2).await, [5, 6]);
     run(&client, "SELECT setval('s', 100)").await;
     assert_eq!(lease(&client, "s", 1).await, [101]);
     assert_eq!(lease(&client, "short", 10).await, [3, 4, 5]);
-    let error =
-        client.query_one(sql::LEASE, &[&"public", &"short", &1_i32]).await.expect_err("none left");
+    let error = client
+        .query_one(sql::LEASE, &[&"public", &"short", &1_i32])
+        .await
+        .expect_err("none left");
     assert_eq!(error.code().expect("of the server").code(), "2200H");
     run(&client, "CREATE ROLE nobody LOGIN").await;
     let nobody = connect(&server, "nobody", "leases").await;
-    assert_eq!(state(&nobody, "SELECT oskol.lease('public', 's', 1)").await, "42501");
+    assert_eq!(
+        state(&nobody, "SELECT oskol.lease('public', 's', 1)").await,
+        "42501"
+    );
 }
 
 #[tokio::test]
@@ -312,10 +415,15 @@ async fn the_first_word_in_the_decision_table_counts() {
     assert_eq!(text(&client, "SELECT oskol.settle('g2')").await, "abort");
     assert_eq!(state(&app, "SELECT oskol.decide('g2')").await, "23505");
     assert_eq!(state(&app, "SELECT oskol.settle('g3')").await, "42501");
-    assert_eq!(state(&app, "SELECT oskol.shard_table('t', 'id')").await, "0A000");
+    assert_eq!(
+        state(&app, "SELECT oskol.shard_table('t', 'id')").await,
+        "0A000"
+    );
     run(&app, "BEGIN; SELECT oskol.decide('g4')").await;
-    let (settled, ()) =
-        tokio::join!(text(&client, "SELECT oskol.settle('g4')"), run(&app, "COMMIT"));
+    let (settled, ()) = tokio::join!(
+        text(&client, "SELECT oskol.settle('g4')"),
+        run(&app, "COMMIT")
+    );
     assert_eq!(settled, "commit");
 }
 
@@ -336,11 +444,22 @@ async fn oids_of_one_shard_are_those_of_the_home_shard() {
     assert!(OidMap::new(&home_oids, &home_oids).is_identity());
     let map = OidMap::new(&home_oids, &shard_oids);
     assert!(!map.is_identity());
-    for name in
-        ["mood", "mood[]", "pair", "pair[]", "moods", "span", "span[]", "span_multirange", "t"]
-    {
+    for name in [
+        "mood",
+        "mood[]",
+        "pair",
+        "pair[]",
+        "moods",
+        "span",
+        "span[]",
+        "span_multirange",
+        "t",
+    ] {
         let oid = format!("SELECT '{name}'::regtype::oid::int8");
-        let (at_home, there) = (int(&home, &oid).await as u32, int(&shard, &oid).await as u32);
+        let (at_home, there) = (
+            int(&home, &oid).await as u32,
+            int(&shard, &oid).await as u32,
+        );
         assert_eq!(map.type_oid(there, Direction::ToHome), at_home, "{name}");
         assert_eq!(map.type_oid(at_home, Direction::FromHome), there, "{name}");
     }
@@ -366,7 +485,11 @@ async fn binary_values_get_the_home_shards_oids() {
     let values = [
         ("mood[]", "array['sad', NULL, 'glad']::mood[]", "array_send"),
         ("pair", "row('glad', '{1,2}')::pair", "record_send"),
-        ("pair[]", "array[row('glad', '{1}')::pair, NULL, row(NULL, NULL)::pair]", "array_send"),
+        (
+            "pair[]",
+            "array[row('glad', '{1}')::pair, NULL, row(NULL, NULL)::pair]",
+            "array_send",
+        ),
         ("moods", "array['sad']::moods", "array_send"),
         ("span", "span(row('sad', '{}')::pair, NULL)", "range_send"),
         (
@@ -374,7 +497,11 @@ async fn binary_values_get_the_home_shards_oids() {
             "span_multirange(span(row('sad', '{}')::pair, NULL))",
             "multirange_send",
         ),
-        ("record", "row(1, 'glad'::mood, row('sad', NULL)::pair)", "record_send"),
+        (
+            "record",
+            "row(1, 'glad'::mood, row('sad', NULL)::pair)",
+            "record_send",
+        ),
     ];
     for (name, value, send) in values {
         let sql = format!("SELECT {send}({value})");

@@ -45,7 +45,10 @@ pub fn bytes(key: &[u8]) -> u64 {
 /// Up to four bytes as a little-endian number.
 #[inline]
 fn word(bytes: &[u8]) -> u32 {
-    bytes.iter().rev().fold(0, |word, byte| (word << 8) | u32::from(*byte))
+    bytes
+        .iter()
+        .rev()
+        .fold(0, |word, byte| (word << 8) | u32::from(*byte))
 }
 
 /// The macro `mix` of hashfn.c.

@@ -47,10 +47,18 @@ impl ShardMap {
         }
         for (bucket, shard) in (0..BUCKETS).map(BucketId).zip(&shards_by_bucket) {
             if shards.binary_search(shard).is_err() {
-                return Err(MapError::UnknownShard { bucket, shard: *shard });
+                return Err(MapError::UnknownShard {
+                    bucket,
+                    shard: *shard,
+                });
             }
         }
-        Ok(Self { epoch, shards_by_bucket, shards, home })
+        Ok(Self {
+            epoch,
+            shards_by_bucket,
+            shards,
+            home,
+        })
     }
 
     /// A first map, epoch 1: buckets divided over `shards` in proportion to their weights.
@@ -67,7 +75,12 @@ impl ShardMap {
     /// # Errors
     /// The home shard is not among `shards`.
     pub fn rebalanced(&self, shards: &[WeightedShard]) -> Result<Self, MapError> {
-        Self::new(self.epoch + 1, self.home, ids(shards), placement::place(shards))
+        Self::new(
+            self.epoch + 1,
+            self.home,
+            ids(shards),
+            placement::place(shards),
+        )
     }
 
     /// The bucket of `key`: `hash(key, seed 0) & 4095`, with PostgreSQL's extended hash of its type.
@@ -109,7 +122,10 @@ impl ShardMap {
     /// How many buckets `shard` owns.
     #[must_use]
     pub fn bucket_count(&self, shard: ShardId) -> usize {
-        self.shards_by_bucket.iter().filter(|owner| **owner == shard).count()
+        self.shards_by_bucket
+            .iter()
+            .filter(|owner| **owner == shard)
+            .count()
     }
 }
 

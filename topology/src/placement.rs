@@ -18,12 +18,17 @@ pub struct WeightedShard {
 /// The owner of every bucket, by bucket number; empty when there are no shards.
 #[must_use]
 pub fn place(shards: &[WeightedShard]) -> Vec<ShardId> {
-    (0..BUCKETS).map(BucketId).filter_map(|bucket| owner(bucket, shards)).collect()
+    (0..BUCKETS)
+        .map(BucketId)
+        .filter_map(|bucket| owner(bucket, shards))
+        .collect()
 }
 
 fn owner(bucket: BucketId, shards: &[WeightedShard]) -> Option<ShardId> {
     let by_score = |left: &&WeightedShard, right: &&WeightedShard| {
-        score(bucket, left).total_cmp(&score(bucket, right)).then(right.id.cmp(&left.id))
+        score(bucket, left)
+            .total_cmp(&score(bucket, right))
+            .then(right.id.cmp(&left.id))
     };
     shards.iter().max_by(by_score).map(|shard| shard.id)
 }

@@ -29,21 +29,31 @@ struct Case {
 
 impl Case {
     fn new(sql_type: &'static str, function: &'static str, keys: Keys) -> Self {
-        Self { sql_type, function, keys }
+        Self {
+            sql_type,
+            function,
+            keys,
+        }
     }
 
     fn ours(&self) -> Vec<u64> {
         match &self.keys {
             Keys::Integers(keys) => keys.iter().map(|key| Key::Int(*key).hash()).collect(),
-            Keys::Texts(keys) => keys.iter().map(|key| Key::Text(key.as_bytes()).hash()).collect(),
+            Keys::Texts(keys) => keys
+                .iter()
+                .map(|key| Key::Text(key.as_bytes()).hash())
+                .collect(),
             Keys::Uuids(keys) => keys.iter().map(|key| Key::Uuid(*key).hash()).collect(),
         }
     }
 
     /// PostgreSQL's hash and bucket of every key, in order.
     async fn theirs(&self, client: &Client) -> Vec<(u64, u16)> {
-        let parameter_type =
-            if matches!(self.keys, Keys::Integers(_)) { "int8[]" } else { "text[]" };
+        let parameter_type = if matches!(self.keys, Keys::Integers(_)) {
+            "int8[]"
+        } else {
+            "text[]"
+        };
         let sql = format!(
             "SELECT hash, (hash & 4095)::int4 FROM unnest($1::{parameter_type}) WITH ORDINALITY \
              AS input (key, place), {}(key::{}, 0) AS hash ORDER BY place",
@@ -58,8 +68,13 @@ impl Case {
                 &texts
             }
         };
-        let rows = client.query(&sql, &[parameter]).await.expect("PostgreSQL hashes");
-        rows.iter().map(|row| (row.get::<_, i64>(0) as u64, row.get::<_, i32>(1) as u16)).collect()
+        let rows = client
+            .query(&sql, &[parameter])
+            .await
+            .expect("PostgreSQL hashes");
+        rows.iter()
+            .map(|row| (row.get::<_, i64>(0) as u64, row.get::<_, i32>(1) as u16))
+            .collect()
     }
 
     fn printed(&self) -> Vec<String> {
@@ -101,7 +116,9 @@ fn text(random: &mut StdRng, at: usize) -> String {
     let letters = ['a', 'Z', '0', ' ', 'é', 'ж', '語', '🐘'];
     let plain = random.random_bool(0.5);
     let range = if plain { 0..4 } else { 0..letters.len() };
-    (0..at % 64).map(|_| letters[random.random_range(range.clone())]).collect()
+    (0..at % 64)
+        .map(|_| letters[random.random_range(range.clone())])
+        .collect()
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -113,7 +130,9 @@ fn hex(bytes: &[u8]) -> String {
 
 async fn connect(server: &TemporaryServer) -> Client {
     let parameters = server.parameters("postgres");
-    let (client, connection) = tokio_postgres::connect(&parameters, NoTls).await.expect("connects");
+    let (client, connection) = tokio_postgres::connect(&parameters, NoTls)
+        .await
+        .expect("connects");
     tokio::spawn(connection);
     client
 }
@@ -125,7 +144,12 @@ async fn a_live_server_agrees_on_100000_keys_of_each_type() {
     for case in cases(KEYS) {
         let theirs = case.theirs(&client).await;
         let ours = case.ours();
-        assert_eq!((ours.len(), theirs.len()), (KEYS, KEYS), "{}", case.sql_type);
+        assert_eq!(
+            (ours.len(), theirs.len()),
+            (KEYS, KEYS),
+            "{}",
+            case.sql_type
+        );
         for ((ours, (hash, bucket)), key) in ours.iter().zip(theirs).zip(case.printed()) {
             assert_eq!(*ours, hash, "{} {key}", case.sql_type);
             assert_eq!((*ours & 4095) as u16, bucket, "{} {key}", case.sql_type);
@@ -149,7 +173,11 @@ async fn sql_that_a_shard_runs_gives_the_bucket() {
 async fn write_the_vectors() {
     let server = TemporaryServer::shared();
     let client = connect(&server).await;
-    let version: String = client.query_one("SHOW server_version_num", &[]).await.unwrap().get(0);
+    let version: String = client
+        .query_one("SHOW server_version_num", &[])
+        .await
+        .unwrap()
+        .get(0);
     let mut file = format!("# Extended hashes with seed 0, from PostgreSQL {version}\n");
     for case in cases(80) {
         for (key, (hash, _)) in case.printed().iter().zip(case.theirs(&client).await) {

@@ -91,6 +91,7 @@ fn take(state: &Rc<WorkerState>, shared: &Shared, message: WorkerMessage) {
         WorkerMessage::Cancel { session, delivered } => {
             tokio::task::spawn_local(cancel(Rc::clone(state), session, delivered));
         }
+        WorkerMessage::CloseIdle { database } => state.pools.close_idle(Some(&database)),
         WorkerMessage::Report(answer) => {
             let _ = answer.send(report(state));
         }

@@ -44,7 +44,7 @@ pub struct WorkerState {
     accounts: RefCell<HashMap<(String, String), Rc<Account>>>,
     spaces: RefCell<HashMap<(String, Rc<[String]>), Rc<PlanSpace>>>,
     statements: RefCell<StatementTable>,
-    blocks: RefCell<HashMap<(String, SequenceName), (u64, IdBlock)>>,
+    blocks: RefCell<HashMap<(String, SequenceName), IdBlock>>,
     /// What a new connection reports, by account number and settings: so that an idle client needs
     /// no server connection.
     pub greetings: RefCell<HashMap<(u32, Rc<Settings>), Greeting>>,
@@ -162,9 +162,9 @@ impl WorkerState {
         sequence: &SequenceName,
     ) -> Result<i64, RouterError> {
         let key = (database.name().to_owned(), sequence.clone());
-        let version = database.version();
-        if let Some((made_under, block)) = self.blocks.borrow_mut().get_mut(&key) {
-            if *made_under == version {
+        let epoch = database.sequence_epoch();
+        if let Some(block) = self.blocks.borrow_mut().get_mut(&key) {
+            if block.epoch == epoch {
                 if let Some(id) = block.take() {
                     return Ok(id);
                 }
@@ -178,7 +178,7 @@ impl WorkerState {
                 format!("no id was leased for sequence {}", sequence.name),
             )
         })?;
-        self.blocks.borrow_mut().insert(key, (version, block));
+        self.blocks.borrow_mut().insert(key, block);
         Ok(id)
     }
 

@@ -208,7 +208,9 @@ async fn work(mut inbox: WorkerInbox, context: Arc<HandshakeContext>) {
                 }
                 let _ = delivered.send(());
             }
-            WorkerMessage::Report(_) | WorkerMessage::Shutdown => {}
+            WorkerMessage::CloseIdle { .. }
+            | WorkerMessage::Report(_)
+            | WorkerMessage::Shutdown => {}
         }
     }
 }

@@ -39,7 +39,10 @@ impl TemporaryServer {
     pub fn start(settings: &[&str]) -> Self {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("oskol-test-{}-{number}", std::process::id());
-        let settings = settings.iter().map(|setting| format!(" -c {setting}")).collect();
+        let settings = settings
+            .iter()
+            .map(|setting| format!(" -c {setting}"))
+            .collect();
         let server = Self {
             directory: std::env::temp_dir().join(name),
             binaries: binaries(),
@@ -63,7 +66,10 @@ impl TemporaryServer {
 
     /// Connection parameters as tokio-postgres reads them.
     pub fn parameters(&self, database: &str) -> String {
-        format!("host=127.0.0.1 port={} user=postgres dbname={database}", self.port)
+        format!(
+            "host=127.0.0.1 port={} user=postgres dbname={database}",
+            self.port
+        )
     }
 
     /// Starts it again after [`Self::stop`], on the same port.
@@ -76,14 +82,20 @@ impl TemporaryServer {
         );
         let log = self.directory.join("log");
         let mut command = self.command("pg_ctl");
-        command.args(["start", "-w", "-t", "60", "-o", &options, "-l"]).arg(log);
+        command
+            .args(["start", "-w", "-t", "60", "-o", &options, "-l"])
+            .arg(log);
         self.succeed(command.arg("-D").arg(self.data()));
     }
 
     /// Stops it at once, as a crash would.
     pub fn stop(&self) {
         let mut command = self.command("pg_ctl");
-        self.succeed(command.args(["stop", "-m", "immediate", "-w", "-D"]).arg(self.data()));
+        self.succeed(
+            command
+                .args(["stop", "-m", "immediate", "-w", "-D"])
+                .arg(self.data()),
+        );
     }
 
     fn initialise(&self) {
@@ -92,7 +104,15 @@ impl TemporaryServer {
             chown(&self.directory, Some(user), Some(group)).expect("root may chown");
         }
         let mut command = self.command("initdb");
-        command.args(["-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8"]);
+        command.args([
+            "-A",
+            "trust",
+            "-U",
+            "postgres",
+            "-E",
+            "UTF8",
+            "--locale=C.UTF-8",
+        ]);
         self.succeed(command.args(["--no-sync", "-D"]).arg(self.data()));
     }
 
@@ -108,7 +128,11 @@ impl TemporaryServer {
         // A file, not a pipe: the postmaster inherits it, and a pipe would never come to its end.
         let output = std::fs::File::create(self.output()).expect("a file for the output");
         let errors = output.try_clone().expect("a second handle");
-        command.current_dir(&self.directory).stdin(Stdio::null()).stdout(output).stderr(errors);
+        command
+            .current_dir(&self.directory)
+            .stdin(Stdio::null())
+            .stdout(output)
+            .stderr(errors);
         command
     }
 
@@ -127,9 +151,15 @@ impl TemporaryServer {
 impl Drop for TemporaryServer {
     fn drop(&mut self) {
         let mut command = self.command("pg_ctl");
-        let stopped = command.args(["stop", "-m", "immediate", "-D"]).arg(self.data()).status();
+        let stopped = command
+            .args(["stop", "-m", "immediate", "-D"])
+            .arg(self.data())
+            .status();
         if let Err(error) = stopped {
-            eprintln!("a test server was left behind in {}: {error}", self.directory.display());
+            eprintln!(
+                "a test server was left behind in {}: {error}",
+                self.directory.display()
+            );
         }
         // Nothing depends on its being gone.
         let _ = std::fs::remove_dir_all(&self.directory);
@@ -141,11 +171,20 @@ fn binaries() -> PathBuf {
     if let Some(directory) = std::env::var_os("OSKOL_PG_BIN") {
         return directory.into();
     }
-    let installed = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let installed = std::fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten();
     let version = |path: &PathBuf| path.file_name()?.to_str()?.parse::<u32>().ok();
     let newest = installed.map(|entry| entry.path()).max_by_key(version);
-    let directory = newest.expect("no PostgreSQL: install it, or set OSKOL_PG_BIN").join("bin");
-    assert!(directory.join("initdb").exists(), "no initdb in {}", directory.display());
+    let directory = newest
+        .expect("no PostgreSQL: install it, or set OSKOL_PG_BIN")
+        .join("bin");
+    assert!(
+        directory.join("initdb").exists(),
+        "no initdb in {}",
+        directory.display()
+    );
     directory
 }
 
@@ -155,9 +194,14 @@ fn owner() -> Option<(u32, u32)> {
 }
 
 fn id(arguments: &[&str]) -> u32 {
-    let output = Command::new("id").args(arguments).output().expect("the program id");
+    let output = Command::new("id")
+        .args(arguments)
+        .output()
+        .expect("the program id");
     let text = String::from_utf8_lossy(&output.stdout);
-    text.trim().parse().unwrap_or_else(|_| panic!("id {arguments:?}: there is no such user"))
+    text.trim()
+        .parse()
+        .unwrap_or_else(|_| panic!("id {arguments:?}: there is no such user"))
 }
 
 fn free_port() -> u16 {

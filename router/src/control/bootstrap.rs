@@ -1,0 +1,288 @@
+//! Makes schema `oskol` in a database of every shard, and checks that the shards are who the
+//! configuration says. Changes nothing in a database that has all of it.
+
+use std::sync::Arc;
+
+use futures_util::future::try_join_all;
+use schema::sql;
+use tokio_postgres::{Client, Transaction};
+use topology::{ShardId, ShardMap, WeightedShard};
+
+use super::connections::{Connections, Lent};
+use super::error::{ControlError, Mismatch};
+use crate::config::{Config, ShardConfig};
+use crate::dial::address;
+
+/// Two routers do not do it at the same time. Apart from the lock of `oskol.ddl_lock`.
+const LOCK: &str = "SELECT pg_advisory_xact_lock(8030875938574)";
+
+/// After this, `database` can be used by routers.
+pub(crate) async fn prepare(
+    config: &Config,
+    connections: &Arc<Connections>,
+    database: &str,
+) -> Result<(), ControlError> {
+    // The home shard first: a database that does not exist is not there either.
+    let mut home = connections.get_home(database).await?;
+    prepare_shard(config, &mut home, database).await?;
+    let others = connections
+        .shards()
+        .iter()
+        .filter(|shard| shard.id != config.cluster.home);
+    let others = others.map(async |shard| {
+        let mut connection = connections.get(shard.id, database).await?;
+        prepare_shard(config, &mut connection, database).await
+    });
+    try_join_all(others).await?;
+    prepare_map(config, &mut home, database).await
+}
+
+/// What a shard's own `oskol.meta` says.
+struct Meta {
+    cluster: String,
+    shard: i32,
+    home: i32,
+    version: i32,
+}
+
+async fn prepare_shard(
+    config: &Config,
+    connection: &mut Lent,
+    database: &str,
+) -> Result<(), ControlError> {
+    let shard = connection.shard();
+    if is_current(
+        config,
+        read_meta(connection).await?.as_ref(),
+        shard,
+        database,
+    )? {
+        return Ok(());
+    }
+    let failed = connection.failed();
+    let transaction = connection.transaction().await.map_err(&failed)?;
+    transaction.batch_execute(LOCK).await.map_err(&failed)?;
+    let meta = read_meta_in(transaction.client(), shard).await?;
+    if is_current(config, meta.as_ref(), shard, database)? {
+        return Ok(());
+    }
+    check_owner(&transaction, shard, database).await?;
+    install(config, &transaction, shard)
+        .await
+        .map_err(&failed)?;
+    transaction.commit().await.map_err(failed)
+}
+
+async fn read_meta(connection: &Lent) -> Result<Option<Meta>, ControlError> {
+    read_meta_in(connection, connection.shard()).await
+}
+
+async fn read_meta_in(client: &Client, shard: ShardId) -> Result<Option<Meta>, ControlError> {
+    let failed = ControlError::statement(shard);
+    let exists = "SELECT to_regclass('oskol.meta') IS NOT NULL";
+    if !client
+        .query_one(exists, &[])
+        .await
+        .map_err(&failed)?
+        .get::<_, bool>(0)
+    {
+        return Ok(None);
+    }
+    let meta = "SELECT cluster, shard, home, version FROM oskol.meta";
+    let row = client.query_opt(meta, &[]).await.map_err(failed)?;
+    Ok(row.map(|row| Meta {
+        cluster: row.get(0),
+        shard: row.get(1),
+        home: row.get(2),
+        version: row.get(3),
+    }))
+}
+
+/// Whether there is nothing to do; an error where this is not the server that is meant.
+fn is_current(
+    config: &Config,
+    meta: Option<&Meta>,
+    shard: ShardId,
+    database: &str,
+) -> Result<bool, ControlError> {
+    let Some(meta) = meta else { return Ok(false) };
+    let (cluster, home) = (&config.cluster.name, config.cluster.home);
+    let database = database.to_owned();
+    if (&meta.cluster, meta.shard, meta.home) != (cluster, shard.0.into(), home.0.into()) {
+        let at = config
+            .cluster
+            .shards
+            .iter()
+            .find(|candidate| candidate.id == shard);
+        return Err(ControlError::Mismatch(Mismatch::WrongServer {
+            address: at.map(address).unwrap_or_default(),
+            configured: shard,
+            found: meta.shard,
+            cluster: meta.cluster.clone(),
+            home: meta.home,
+        }));
+    }
+    if meta.version > sql::VERSION {
+        let (found, known) = (meta.version, sql::VERSION);
+        let newer = Mismatch::NewerSchema {
+            database,
+            shard,
+            found,
+            known,
+        };
+        return Err(ControlError::Mismatch(newer));
+    }
+    Ok(meta.version == sql::VERSION)
+}
+
+/// A schema of that name that an ordinary role owns was not made by a router.
+async fn check_owner(
+    transaction: &Transaction<'_>,
+    shard: ShardId,
+    database: &str,
+) -> Result<(), ControlError> {
+    let sql = "SELECT count(*) FROM pg_namespace n JOIN pg_roles r ON r.oid = n.nspowner
+        WHERE n.nspname = 'oskol' AND NOT r.rolsuper";
+    let row = transaction
+        .query_one(sql, &[])
+        .await
+        .map_err(ControlError::statement(shard))?;
+    match row.get::<_, i64>(0) {
+        0 => Ok(()),
+        _ => {
+            let database = database.to_owned();
+            Err(ControlError::Mismatch(Mismatch::ForeignSchema {
+                database,
+                shard,
+            }))
+        }
+    }
+}
+
+async fn install(
+    config: &Config,
+    transaction: &Transaction<'_>,
+    shard: ShardId,
+) -> Result<(), tokio_postgres::Error> {
+    transaction.batch_execute(sql::SHARD).await?;
+    transaction.batch_execute(sql::DOCUMENTS).await?;
+    let meta = "INSERT INTO oskol.meta (cluster, shard, home, version) VALUES ($1, $2, $3, $4)
+        ON CONFLICT (one) DO UPDATE SET version = excluded.version";
+    let (number, home) = (i32::from(shard.0), i32::from(config.cluster.home.0));
+    transaction
+        .execute(meta, &[&config.cluster.name, &number, &home, &sql::VERSION])
+        .await?;
+    let rest = if shard == config.cluster.home {
+        sql::HOME
+    } else {
+        sql::OTHER
+    };
+    transaction.batch_execute(rest).await
+}
+
+/// Writes the first shard map, or compares the configuration with the one there is.
+async fn prepare_map(config: &Config, home: &mut Lent, database: &str) -> Result<(), ControlError> {
+    let failed = home.failed();
+    let stored = read_shards(home).await.map_err(&failed)?;
+    check_shards(config, &stored, database)?;
+    if stored.len() == config.cluster.shards.len() {
+        return Ok(());
+    }
+    let transaction = home.transaction().await.map_err(&failed)?;
+    transaction.batch_execute(LOCK).await.map_err(&failed)?;
+    let stored = read_shards(transaction.client()).await.map_err(&failed)?;
+    check_shards(config, &stored, database)?;
+    write_shards(&config.cluster.shards, &transaction)
+        .await
+        .map_err(&failed)?;
+    if stored.is_empty() {
+        let map = ShardMap::place(config.cluster.home, &weighted(config))?;
+        write_buckets(&map, &transaction).await.map_err(&failed)?;
+    }
+    transaction.commit().await.map_err(failed)
+}
+
+/// (id, host, port)
+type StoredShard = (i32, String, i32);
+
+async fn read_shards(client: &Client) -> Result<Vec<StoredShard>, tokio_postgres::Error> {
+    let sql = "SELECT id, host, port FROM oskol.shards ORDER BY id";
+    let rows = client.query(sql, &[]).await?;
+    Ok(rows
+        .iter()
+        .map(|row| (row.get(0), row.get(1), row.get(2)))
+        .collect())
+}
+
+/// Every stored shard must be configured, at the same address.
+fn check_shards(
+    config: &Config,
+    stored: &[StoredShard],
+    database: &str,
+) -> Result<(), ControlError> {
+    for (id, host, port) in stored {
+        let database = database.to_owned();
+        let stored = format!("{host}:{port}");
+        let mut shards = config.cluster.shards.iter();
+        let Some(shard) = shards.find(|shard| i32::from(shard.id.0) == *id) else {
+            let missing = Mismatch::MissingShard {
+                database,
+                shard: *id,
+                address: stored,
+            };
+            return Err(ControlError::Mismatch(missing));
+        };
+        if (host, *port) != (&shard.host, i32::from(shard.port)) {
+            let configured = format!("{}:{}", shard.host, shard.port);
+            let other = Mismatch::OtherAddress {
+                database,
+                shard: shard.id,
+                stored,
+                configured,
+            };
+            return Err(ControlError::Mismatch(other));
+        }
+    }
+    Ok(())
+}
+
+async fn write_shards(
+    shards: &[ShardConfig],
+    transaction: &Transaction<'_>,
+) -> Result<(), tokio_postgres::Error> {
+    let sql = "INSERT INTO oskol.shards (id, host, port, weight) VALUES ($1, $2, $3, $4)
+        ON CONFLICT (id) DO NOTHING";
+    for shard in shards {
+        let (id, port) = (i32::from(shard.id.0), i32::from(shard.port));
+        transaction
+            .execute(sql, &[&id, &shard.host, &port, &shard.weight])
+            .await?;
+    }
+    Ok(())
+}
+
+async fn write_buckets(
+    map: &ShardMap,
+    transaction: &Transaction<'_>,
+) -> Result<(), tokio_postgres::Error> {
+    let owners = map
+        .shards_by_bucket()
+        .iter()
+        .map(|shard| i32::from(shard.0));
+    let sql = "INSERT INTO oskol.buckets (bucket, shard)
+        SELECT place - 1, shard FROM unnest($1::int4[]) WITH ORDINALITY AS owner (shard, place)";
+    transaction
+        .execute(sql, &[&owners.collect::<Vec<i32>>()])
+        .await?;
+    Ok(())
+}
+
+fn weighted(config: &Config) -> Vec<WeightedShard> {
+    let shards = config.cluster.shards.iter();
+    shards
+        .map(|shard| WeightedShard {
+            id: shard.id,
+            weight: shard.weight,
+        })
+        .collect()
+}

@@ -1,0 +1,115 @@
+//! Changes that every router must know of before they count as done.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+
+use super::connections::{Connections, Lent};
+use super::error::ControlError;
+use super::watch::{CHANGED, CHANNEL, Epochs, SILENCE, Watched};
+
+/// Between looks at `oskol.routers`, should the word that a router has seen the change get lost.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// The catalog has been changed and committed. Returns when every living router plans with it.
+pub(crate) async fn announce_catalog(
+    connections: &Arc<Connections>,
+    watched: &Watched,
+    limit: Duration,
+) -> Result<(), ControlError> {
+    let home = connections.get_home(watched.database.name()).await?;
+    let sql = format!("SELECT oskol.bump_epoch(), pg_notify('{CHANNEL}', '{CHANGED}')");
+    let row = home.query_one(&sql, &[]).await.map_err(home.failed())?;
+    let catalog = row.get::<_, i64>(0) as u64;
+    Announcement {
+        home,
+        watched,
+        target: Epochs {
+            catalog,
+            sequences: 0,
+        },
+        limit,
+    }
+    .spread()
+    .await
+}
+
+/// A sequence was set: leased ids are void. Returns when every living router has dropped its own.
+pub(crate) async fn announce_sequences(
+    connections: &Arc<Connections>,
+    watched: &Watched,
+    limit: Duration,
+) -> Result<(), ControlError> {
+    let home = connections.get_home(watched.database.name()).await?;
+    let sql = format!("SELECT oskol.void_leases(), pg_notify('{CHANNEL}', '{CHANGED}')");
+    let row = home.query_one(&sql, &[]).await.map_err(home.failed())?;
+    let sequences = row.get::<_, i64>(0) as u64;
+    Announcement {
+        home,
+        watched,
+        target: Epochs {
+            catalog: 0,
+            sequences,
+        },
+        limit,
+    }
+    .spread()
+    .await
+}
+
+struct Announcement<'a> {
+    home: Lent,
+    watched: &'a Watched,
+    /// Epochs that every router must have reached; 0: no matter.
+    target: Epochs,
+    limit: Duration,
+}
+
+impl Announcement<'_> {
+    async fn spread(self) -> Result<(), ControlError> {
+        let deadline = Instant::now() + self.limit;
+        let done = async {
+            self.reach_here().await;
+            self.reach_others().await
+        };
+        let what = "every router of the cluster to plan with the change, which is committed";
+        let late = ControlError::Timeout {
+            what,
+            limit: self.limit,
+        };
+        timeout_at(deadline, done).await.unwrap_or(Err(late))
+    }
+
+    async fn reach_here(&self) {
+        let mut seen = self.watched.seen.subscribe();
+        self.watched.poke.notify_one();
+        let reached = |seen: &Epochs| {
+            seen.catalog >= self.target.catalog && seen.sequences >= self.target.sequences
+        };
+        // The sender lives as long as `watched`.
+        let _ = seen.wait_for(reached).await;
+    }
+
+    async fn reach_others(&self) -> Result<(), ControlError> {
+        loop {
+            let heard = self.watched.heard.notified();
+            if self.routers_behind().await? == 0 {
+                return Ok(());
+            }
+            let _ = tokio::time::timeout(LOOK, heard).await;
+        }
+    }
+
+    /// Routers that give signs of life and do not plan with the change yet.
+    async fn routers_behind(&self) -> Result<i64, ControlError> {
+        let sql = format!(
+            "SELECT count(*) FROM oskol.routers
+             WHERE heartbeat > clock_timestamp() - {SILENCE}
+             AND (epoch < $1 OR sequence_epoch < $2)"
+        );
+        let (catalog, sequences) = (self.target.catalog as i64, self.target.sequences as i64);
+        let row = self.home.query_one(&sql, &[&catalog, &sequences]).await;
+        Ok(row.map_err(self.home.failed())?.get(0))
+    }
+}

@@ -1,0 +1,96 @@
+//! One database as workers see it: what it is planned with, swapped whole when the catalog changes.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use schema::Snapshot;
+use schema::oids::OidMap;
+use topology::{ShardId, ShardMap};
+
+/// An open database. Workers keep it and compare [`Self::version`] before each statement.
+#[derive(Debug)]
+pub struct Database {
+    name: String,
+    version: AtomicU64,
+    sequence_epoch: AtomicU64,
+    released: AtomicBool,
+    state: RwLock<Arc<DatabaseState>>,
+}
+
+/// What statements are planned and routed with. Immutable.
+#[derive(Debug, Clone)]
+pub struct DatabaseState {
+    /// Grows with each change, on this router only.
+    pub version: u64,
+    pub snapshot: Arc<Snapshot>,
+    pub map: Arc<ShardMap>,
+    /// By position of the shard in [`Self::shards`]; `None`: the same OIDs as on the home shard.
+    pub oids: Vec<Option<OidMap>>,
+    /// All shards in the order of the configuration.
+    pub shards: Vec<ShardId>,
+}
+
+impl DatabaseState {
+    /// How this shard's OIDs are translated; `None`: they are the home shard's.
+    pub fn oids_of(&self, shard: ShardId) -> Option<&OidMap> {
+        let position = self.shards.iter().position(|id| *id == shard)?;
+        self.oids.get(position)?.as_ref()
+    }
+}
+
+impl Database {
+    pub(crate) fn new(name: &str, state: DatabaseState) -> Self {
+        Self {
+            name: name.to_owned(),
+            version: AtomicU64::new(state.version),
+            sequence_epoch: AtomicU64::new(0),
+            released: AtomicBool::new(false),
+            state: RwLock::new(Arc::new(state)),
+        }
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Changes when [`Self::state`] does; one load, for every statement.
+    #[inline]
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// Ids leased under another epoch must not be used any more; one load.
+    #[inline]
+    pub fn sequence_epoch(&self) -> u64 {
+        self.sequence_epoch.load(Ordering::Acquire)
+    }
+
+    /// The database was or is about to be dropped or renamed: idle server connections to it should be
+    /// closed, and a new client must open it anew.
+    #[inline]
+    pub fn is_released(&self) -> bool {
+        self.released.load(Ordering::Acquire)
+    }
+
+    /// The state of now; a lock held for no longer than the count of one reference.
+    pub fn state(&self) -> Arc<DatabaseState> {
+        Arc::clone(&self.state.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts a new state in place under the next version.
+    pub(crate) fn swap(&self, mut state: DatabaseState) {
+        let mut current = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        state.version = current.version + 1;
+        let version = state.version;
+        *current = Arc::new(state);
+        self.version.store(version, Ordering::Release);
+    }
+
+    pub(crate) fn void_leases(&self, epoch: u64) {
+        self.sequence_epoch.store(epoch, Ordering::Release);
+    }
+
+    pub(crate) fn release(&self) {
+        self.released.store(true, Ordering::Release);
+    }
+}

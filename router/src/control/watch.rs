@@ -1,0 +1,265 @@
+//! Keeps one open database up to date: a sign of life to the other routers, and the catalog read anew
+//! when its epoch changes.
+//!
+//! A router's row in `oskol.routers` names the epoch it plans with; who changes the catalog waits for
+//! those rows. The row is there before the catalog is first read, so no change slips in between. When
+//! the home shard is away the state of before stays in use, and nobody can change the catalog.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc, watch};
+use tokio_postgres::{Client, Notification};
+
+use super::connections::Connections;
+use super::database::{Database, DatabaseState};
+use super::error::ControlError;
+use super::load::{Loaded, load};
+use crate::admin::Board;
+use crate::metrics::Metrics;
+
+/// Between signs of life. Others stop waiting for a router that gave none for [`SILENCE`].
+pub(crate) const BEAT: Duration = Duration::from_secs(2);
+/// As an SQL interval.
+pub(crate) const SILENCE: &str = "interval '10 seconds'";
+/// A sign of life that takes longer means a new connection.
+const BEAT_LIMIT: Duration = Duration::from_secs(5);
+const FIRST_RETRY: Duration = Duration::from_millis(100);
+const LAST_RETRY: Duration = Duration::from_secs(5);
+
+/// The channel of NOTIFY, and what is said on it.
+pub(crate) const CHANNEL: &str = "oskol";
+/// A catalog or a sequence changed: look at the epochs.
+pub(crate) const CHANGED: &str = "changed";
+/// A router plans with a new epoch: look whether it is the last one.
+pub(crate) const SEEN: &str = "seen";
+/// On database postgres: leave the database named after it.
+pub(crate) const RELEASE: &str = "release ";
+
+/// Who this router is, in `oskol.routers`.
+#[derive(Debug, Clone)]
+pub(crate) struct Identity {
+    pub(crate) router: u32,
+    pub(crate) address: String,
+}
+
+/// The epochs that workers of this router plan with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Epochs {
+    pub(crate) catalog: u64,
+    pub(crate) sequences: u64,
+}
+
+/// An open database and the means to keep it.
+pub(crate) struct Watched {
+    pub(crate) database: Arc<Database>,
+    pub(crate) seen: watch::Sender<Epochs>,
+    /// Every shard's OIDs are known.
+    complete: AtomicBool,
+    /// Look at the epochs now.
+    pub(crate) poke: Notify,
+    /// Something was said on the channel.
+    pub(crate) heard: Notify,
+}
+
+/// What a watch needs of the control plane.
+#[derive(Clone)]
+pub(crate) struct Surroundings {
+    pub(crate) connections: Arc<Connections>,
+    pub(crate) identity: Identity,
+    /// Names of databases to leave.
+    pub(crate) releases: mpsc::Sender<String>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) board: Arc<Board>,
+}
+
+impl Surroundings {
+    async fn load(
+        &self,
+        name: &str,
+        previous: Option<&DatabaseState>,
+    ) -> Result<Loaded, ControlError> {
+        let loaded = load(&self.connections, name, previous).await?;
+        self.metrics.control.catalog_loads.increment();
+        self.metrics.control.map_epoch.set(loaded.state.map.epoch());
+        self.board.set_map(Arc::clone(&loaded.state.map));
+        self.board
+            .set_database(name, Arc::clone(&loaded.state.snapshot));
+        Ok(loaded)
+    }
+}
+
+/// Reads a database for the first time.
+pub(crate) async fn open(around: &Surroundings, name: &str) -> Result<Arc<Watched>, ControlError> {
+    let home = around.connections.get_home(name).await?;
+    let failed = home.failed();
+    beat(&home, &around.identity, Epochs::default())
+        .await
+        .map_err(&failed)?;
+    loop {
+        let loaded = around.load(name, None).await?;
+        let read = loaded.state.snapshot.epoch;
+        let seen = Epochs {
+            catalog: read,
+            sequences: 0,
+        };
+        let now = beat(&home, &around.identity, seen).await.map_err(&failed)?;
+        if now.catalog == read {
+            let database = Arc::new(Database::new(name, loaded.state));
+            database.void_leases(now.sequences);
+            let (seen, _) = watch::channel(now);
+            let (poke, heard) = (Notify::new(), Notify::new());
+            let complete = AtomicBool::new(loaded.complete);
+            return Ok(Arc::new(Watched {
+                database,
+                seen,
+                complete,
+                poke,
+                heard,
+            }));
+        }
+    }
+}
+
+/// Runs until the database is released.
+pub(crate) async fn keep(around: Surroundings, watched: Arc<Watched>) {
+    let mut retry = FIRST_RETRY;
+    while !watched.database.is_released() {
+        let session = Session {
+            around: &around,
+            watched: &watched,
+        };
+        match session.run(&mut retry).await {
+            Ok(()) => return,
+            Err(error) => {
+                let database = watched.database.name();
+                tracing::warn!(database, %error, "the catalog cannot be watched; it stays as it is");
+                tokio::time::sleep(retry).await;
+                retry = (retry * 2).min(LAST_RETRY);
+            }
+        }
+    }
+}
+
+/// Gives a sign of life, and the epochs of now.
+async fn beat(
+    client: &Client,
+    identity: &Identity,
+    seen: Epochs,
+) -> Result<Epochs, tokio_postgres::Error> {
+    let sql = "SELECT epoch, sequence_epoch FROM oskol.beat($1, $2, $3, $4)";
+    let (catalog, sequences) = (seen.catalog as i64, seen.sequences as i64);
+    let router = i64::from(identity.router);
+    let row = client
+        .query_one(sql, &[&router, &identity.address, &catalog, &sequences])
+        .await?;
+    let epoch = |column| row.get::<_, i64>(column) as u64;
+    Ok(Epochs {
+        catalog: epoch(0),
+        sequences: epoch(1),
+    })
+}
+
+/// One connection's worth of watching.
+struct Session<'a> {
+    around: &'a Surroundings,
+    watched: &'a Watched,
+}
+
+impl Session<'_> {
+    async fn run(&self, retry: &mut Duration) -> Result<(), ControlError> {
+        let name = self.watched.database.name();
+        let (client, mut notifications) = self.around.connections.listen(name).await?;
+        let failed = ControlError::statement(self.around.connections.home());
+        client
+            .batch_execute(&format!("LISTEN {CHANNEL}"))
+            .await
+            .map_err(&failed)?;
+        loop {
+            self.look(&client).await?;
+            *retry = FIRST_RETRY;
+            tokio::select! {
+                said = notifications.recv() => match said {
+                    Some(said) => self.hear(&said).await,
+                    None => return Err(self.closed()),
+                },
+                () = self.watched.poke.notified() => {}
+                () = tokio::time::sleep(BEAT) => {}
+            }
+            if self.watched.database.is_released() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// A sign of life; whatever changed is taken over, and said to be.
+    async fn look(&self, client: &Client) -> Result<(), ControlError> {
+        loop {
+            let seen = *self.watched.seen.borrow();
+            let now = self.timely_beat(client, seen).await?;
+            if now.sequences != seen.sequences {
+                self.watched.database.void_leases(now.sequences);
+            }
+            let mut reached = Epochs {
+                sequences: now.sequences,
+                ..seen
+            };
+            if now.catalog != seen.catalog || !self.watched.complete.load(Ordering::Relaxed) {
+                reached.catalog = self.load().await?;
+            }
+            if reached == seen {
+                return Ok(());
+            }
+            self.timely_beat(client, reached).await?;
+            self.watched.seen.send_replace(reached);
+            self.say_seen(client).await?;
+        }
+    }
+
+    async fn load(&self) -> Result<u64, ControlError> {
+        let database = &self.watched.database;
+        let before = database.state();
+        let Loaded { state, complete } = self.around.load(database.name(), Some(&before)).await?;
+        let epoch = state.snapshot.epoch;
+        // Read again only for want of a shard's OIDs, and for nothing: plans stay good.
+        if complete || epoch != before.snapshot.epoch {
+            database.swap(state);
+        }
+        self.watched.complete.store(complete, Ordering::Relaxed);
+        Ok(epoch)
+    }
+
+    async fn timely_beat(&self, client: &Client, seen: Epochs) -> Result<Epochs, ControlError> {
+        let beat = beat(client, &self.around.identity, seen);
+        match tokio::time::timeout(BEAT_LIMIT, beat).await {
+            Ok(now) => now.map_err(ControlError::statement(self.around.connections.home())),
+            Err(_) => Err(ControlError::Timeout {
+                what: "a sign of life",
+                limit: BEAT_LIMIT,
+            }),
+        }
+    }
+
+    async fn say_seen(&self, client: &Client) -> Result<(), ControlError> {
+        let failed = ControlError::statement(self.around.connections.home());
+        client
+            .batch_execute(&format!("NOTIFY {CHANNEL}, '{SEEN}'"))
+            .await
+            .map_err(failed)
+    }
+
+    async fn hear(&self, said: &Notification) {
+        self.watched.heard.notify_waiters();
+        if let Some(name) = said.payload().strip_prefix(RELEASE) {
+            // Full or gone: then the control plane has other worries, and DROP DATABASE says who is left.
+            let _ = self.around.releases.send(name.to_owned()).await;
+        }
+    }
+
+    fn closed(&self) -> ControlError {
+        let address = self.around.connections.home_address();
+        let source = std::io::Error::from(std::io::ErrorKind::ConnectionAborted);
+        ControlError::Connect(crate::dial::DialError::Connect { address, source }.into())
+    }
+}
