@@ -6,21 +6,18 @@ use super::facts::Facts;
 
 /// What in a statement may give different values on different shards; `None`: nothing.
 pub fn culprit(facts: &Facts, context: &PlanContext<'_>) -> Option<String> {
+    let clock = || facts.value_functions.iter().find(|&&op| is_clock(op));
+    let clock_text = || facts.strings.iter().find(|text| names_clock(text));
+    let number_type = || {
+        facts
+            .types
+            .iter()
+            .find(|found| is_object_number(&found.name))
+    };
     function(facts, context)
-        .or_else(|| {
-            facts
-                .value_functions
-                .iter()
-                .any(|&op| is_clock(op))
-                .then(|| "CURRENT_TIMESTAMP".to_owned())
-        })
-        .or_else(|| {
-            facts
-                .strings
-                .iter()
-                .find(|text| is_clock_word(text))
-                .map(|text| format!("'{text}'"))
-        })
+        .or_else(|| clock().map(|_| "CURRENT_TIMESTAMP".to_owned()))
+        .or_else(|| clock_text().map(|text| format!("'{text}'")))
+        .or_else(|| number_type().map(|found| format!("type {}", found.name)))
 }
 
 fn function(facts: &Facts, context: &PlanContext<'_>) -> Option<String> {
@@ -44,17 +41,32 @@ fn is_clock(op: i32) -> bool {
     (1..=9).contains(&op)
 }
 
-/// Input strings of date and time types that mean the clock (PostgreSQL 15, 8.5.1.4).
-fn is_clock_word(text: &str) -> bool {
-    matches!(
-        text.trim().to_ascii_lowercase().as_str(),
-        "now" | "today" | "tomorrow" | "yesterday"
-    )
+/// Input strings of date and time types that mean the clock, alone or with a time of day (PostgreSQL 15,
+/// 8.5.1.4): `now`, `tomorrow 10:00`. A sentence with such a word in it is just text.
+fn names_clock(text: &str) -> bool {
+    let is_clock = |word: &str| matches!(word, "now" | "today" | "tomorrow" | "yesterday");
+    let is_time = |word: &str| {
+        word.bytes().any(|byte| byte.is_ascii_digit())
+            || matches!(
+                word,
+                "allballs" | "utc" | "gmt" | "z" | "zulu" | "am" | "pm"
+            )
+    };
+    let text = text.to_ascii_lowercase();
+    let mut words = text.split_ascii_whitespace();
+    words.clone().any(is_clock) && words.all(|word| is_clock(word) || is_time(word))
 }
 
-/// Functions of `pg_catalog` that are volatile, or stable only within one transaction of one server.
+/// Types whose values are object numbers, which differ from shard to shard.
+fn is_object_number(name: &str) -> bool {
+    name == "oid" || name.starts_with("reg")
+}
+
+/// Functions of `pg_catalog` (and of the common extensions for random values) that are volatile, or stable only
+/// within one transaction of one server, or whose result depends on the order of rows.
 pub fn is_volatile(name: &str) -> bool {
-    const PREFIXES: [&str; 7] = [
+    // pg_get_... and pg_size_pretty are harmless, but rare in a write: the prefix is the safe side.
+    const PREFIXES: &[&str] = &[
         "pg_",
         "txid_",
         "inet_server",
@@ -62,43 +74,54 @@ pub fn is_volatile(name: &str) -> bool {
         "lo_",
         "has_",
         "to_reg",
+        "regr_",
+        "query_to_",
+        "table_to_",
+        "schema_to_",
+        "database_to_",
+        "cursor_to_",
+        "brin_",
+        "uuid_generate_",
+        "stddev",
+        "var_",
+        "current_",
     ];
-    const NAMES: [&str; 42] = [
+    const NAMES: &[&str] = &[
+        // the clock
         "now",
         "transaction_timestamp",
         "statement_timestamp",
         "clock_timestamp",
         "timeofday",
         "age",
+        // chance
         "random",
         "setseed",
         "random_normal",
         "gen_random_uuid",
         "gen_random_bytes",
-        "uuid_generate_v1",
-        "uuid_generate_v1mc",
-        "uuid_generate_v4",
         "uuidv4",
         "uuidv7",
         "gen_salt",
+        // the server and the session
         "nextval",
         "currval",
         "lastval",
         "setval",
         "version",
-        "current_setting",
         "set_config",
-        "current_database",
-        "current_query",
-        "current_schema",
-        "current_schemas",
-        "query_to_xml",
-        "table_to_xml",
-        "schema_to_xml",
-        "database_to_xml",
-        "cursor_to_xml",
+        "mxid_age",
+        "row_security_active",
+        "currtid2",
+        "loread",
+        "lowrite",
+        "gin_clean_pending_list",
+        "col_description",
+        "obj_description",
+        "shobj_description",
         "ts_stat",
         "ts_rewrite",
+        // the order of rows; sums of floating-point numbers depend on it too
         "string_agg",
         "array_agg",
         "json_agg",
@@ -106,7 +129,27 @@ pub fn is_volatile(name: &str) -> bool {
         "json_object_agg",
         "jsonb_object_agg",
         "xmlagg",
+        "sum",
+        "avg",
+        "variance",
+        "corr",
+        "covar_pop",
+        "covar_samp",
     ];
-    // pg_get_... and pg_size_pretty are harmless, but rare in a write: the prefix is the safe side.
     PREFIXES.iter().any(|prefix| name.starts_with(prefix)) || NAMES.contains(&name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_whole_time_names_the_clock() {
+        for text in ["now", " Today ", "tomorrow 10:00", "yesterday allballs UTC"] {
+            assert!(names_clock(text), "{text}");
+        }
+        for text in ["", "know", "call me now", "10:00", "today is good"] {
+            assert!(!names_clock(text), "{text}");
+        }
+    }
 }
