@@ -226,6 +226,18 @@ impl Server {
         self.parameters = intern.intern(parameters);
     }
 
+    /// Queues a simple query. PostgreSQL forgets the unnamed statement with it.
+    pub fn queue_query(&mut self, text: &[u8]) {
+        self.prepared.unnamed = None;
+        wire::frontend::write::query(&mut self.outbuf, text);
+    }
+
+    /// Queues a whole Query message.
+    pub fn queue_query_message(&mut self, message: &[u8]) {
+        self.prepared.unnamed = None;
+        self.outbuf.extend_from_slice(message);
+    }
+
     /// Runs a simple query of the router's own and returns its rows as text.
     ///
     /// With several statements the rows of all of them follow one another. On a refusal the
@@ -235,7 +247,7 @@ impl Server {
         sql: &str,
         intern: &Interner<Parameters>,
     ) -> Result<Vec<Vec<Option<String>>>, QueryError> {
-        wire::frontend::write::query(&mut self.outbuf, sql.as_bytes());
+        self.queue_query(sql.as_bytes());
         self.rows_until_ready(intern).await
     }
 

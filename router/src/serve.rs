@@ -123,7 +123,12 @@ async fn watch(shared: &Shared, shutdown: &Shutdown) -> anyhow::Result<()> {
     let admin = &shared.admin;
     let dialer = crate::dial::Dialer::new(&config.cluster)?;
     let board = Arc::clone(&admin.board);
-    tokio::spawn(health::watch(config.cluster.clone(), dialer, board, shutdown.clone()));
+    tokio::spawn(health::watch(
+        config.cluster.clone(),
+        dialer,
+        board,
+        shutdown.clone(),
+    ));
     tokio::spawn(http::sample(Arc::clone(admin), shutdown.clone()));
     if let Some(address) = config.admin.address {
         let listener = http::bind(address)

@@ -19,7 +19,10 @@ const READ_BYTES: usize = 4 * 1024;
 
 /// Told to clients as ParameterStatus; drivers ask for these.
 const PARAMETERS: [(&str, &str); 6] = [
-    ("server_version", concat!("15.0 (oskol ", env!("CARGO_PKG_VERSION"), ")")),
+    (
+        "server_version",
+        concat!("15.0 (oskol ", env!("CARGO_PKG_VERSION"), ")"),
+    ),
     ("server_encoding", "UTF8"),
     ("client_encoding", "UTF8"),
     ("DateStyle", "ISO, MDY"),
@@ -29,9 +32,19 @@ const PARAMETERS: [(&str, &str); 6] = [
 
 /// Serves one client of the admin database until it leaves.
 pub async fn serve(state: Arc<AdminState>, handshaken: Box<Handshaken>, cancel: CancelHandle) {
-    let Handshaken { stream, received, user, .. } = *handshaken;
-    let mut session =
-        AdminSession { state, stream, out: BytesMut::new(), statement: None, skipping: false };
+    let Handshaken {
+        stream,
+        received,
+        user,
+        ..
+    } = *handshaken;
+    let mut session = AdminSession {
+        state,
+        stream,
+        out: BytesMut::new(),
+        statement: None,
+        skipping: false,
+    };
     if !session.state.admits(&user) {
         let text = format!("role \"{user}\" may not use the admin database");
         let refused = RouterError::new("42501", text)
@@ -143,7 +156,12 @@ impl AdminSession {
                 None => write::empty_query_response(&mut self.out),
             },
             t::FLUSH => {}
-            _ => return Err(RouterError::new("08P01", "the admin database takes queries only")),
+            _ => {
+                return Err(RouterError::new(
+                    "08P01",
+                    "the admin database takes queries only",
+                ));
+            }
         }
         Ok(())
     }

@@ -57,7 +57,7 @@ impl Session {
         let server = &mut branch.server;
         server.outbuf.clear();
         if undo {
-            write::query(&mut server.outbuf, b"ROLLBACK");
+            server.queue_query(b"ROLLBACK");
         }
         write::sync(&mut server.outbuf);
         branch.errored = false;

@@ -184,7 +184,7 @@ impl Session {
         let plan = self.plan_text(text)?;
         self.check_not_failed(&plan)?;
         let types: smallvec::SmallVec<[u32; 8]> = parse.parameter_types.iter().collect();
-        let identity = self.worker.statement(text, &types);
+        let identity = self.identity(text, &types);
         let prepared = Rc::new(Prepared {
             rewritten: self.rewritten(&plan, &identity),
             identity,
@@ -195,6 +195,15 @@ impl Session {
         self.remember(parse.name, &prepared)?;
         self.extended.waiting = Some((parse.name.into(), prepared));
         Ok(())
+    }
+
+    fn identity(&self, text: &str, types: &[u32]) -> Rc<StatementIdentity> {
+        if let Some(known) = self.space.identity(text, types) {
+            return known;
+        }
+        let identity = self.worker.statement(text, types);
+        self.space.keep_identity(&identity);
+        identity
     }
 
     pub(super) fn remember(&mut self, name: &[u8], prepared: &Rc<Prepared>) -> Result<(), Fault> {

@@ -77,5 +77,5 @@ impl From<wire::ProtocolError> for Fault {
 pub fn shard_lost(shard: ShardId, why: &str) -> RouterError {
     RouterError::new("08006", format!("the connection to shard {shard} was lost"))
         .detail(why.to_owned())
-        .hint("The transaction was rolled back on that shard; run it again.")
+        .hint("An open transaction is rolled back. If a write was being committed, read before you repeat it.")
 }

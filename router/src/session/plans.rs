@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 use schema::Snapshot;
+use smallvec::SmallVec;
 
+use crate::backend::prepared::StatementIdentity;
 use crate::control::DatabaseState;
 use crate::plan::Plan;
 
@@ -22,6 +24,9 @@ pub struct PlanSpace {
     pub search_path: Rc<[String]>,
     shapes: RefCell<Cache<Box<[u8]>>>,
     texts: RefCell<Cache<Box<str>>>,
+    /// So that a repeated Parse allocates nothing.
+    identities: RefCell<FxHashMap<Box<str>, SmallVec<[Rc<StatementIdentity>; 1]>>>,
+    capacity: usize,
 }
 
 impl std::fmt::Debug for PlanSpace {
@@ -41,6 +46,8 @@ impl PlanSpace {
             search_path,
             shapes: RefCell::new(Cache::new(capacity)),
             texts: RefCell::new(Cache::new(capacity)),
+            identities: RefCell::default(),
+            capacity,
         }
     }
 
@@ -81,6 +88,29 @@ impl PlanSpace {
 
     pub fn by_text(&self, text: &str) -> Option<Rc<Plan>> {
         self.texts.borrow().plans.get(text).cloned()
+    }
+
+    /// The identity of a text that was prepared with these parameter types.
+    pub fn identity(&self, text: &str, types: &[u32]) -> Option<Rc<StatementIdentity>> {
+        let identities = self.identities.borrow();
+        identities
+            .get(text)?
+            .iter()
+            .find(|known| *known.types == *types)
+            .cloned()
+    }
+
+    pub fn keep_identity(&self, identity: &Rc<StatementIdentity>) {
+        if identity.text.len() <= CACHED_TEXT_BYTES {
+            let mut identities = self.identities.borrow_mut();
+            if identities.len() >= self.capacity {
+                identities.clear();
+            }
+            identities
+                .entry(identity.text.clone())
+                .or_default()
+                .push(Rc::clone(identity));
+        }
     }
 
     pub fn keep_shape(&self, shape: &[u8], plan: &Rc<Plan>) {

@@ -250,15 +250,7 @@ impl Session {
         }
         let shard = self.any_shard();
         let index = self.joined(shard).await?;
-        let server = &mut self.transaction.branches[index].server;
-        if !self.slots.is_empty() {
-            return Ok(());
-        }
-        self.transaction.branches[index].server.outbuf.clear();
-        let server_rows = self.transaction.branches[index]
-            .server
-            .query(SHOW_SEARCH_PATH, &self.worker.parameters)
-            .await?;
+        let server_rows = self.run_quietly(index, SHOW_SEARCH_PATH).await?;
         if let Some(path) = first_value(&server_rows) {
             self.use_search_path(&path);
         }
@@ -296,7 +288,7 @@ impl Session {
         let server = &mut self.transaction.branches[index].server;
         match invocation {
             Invocation::Simple { .. } => {
-                write::query(&mut server.outbuf, text.as_bytes());
+                server.queue_query(text.as_bytes());
                 self.slots.push_back(Slot::Query { hide_ready: true });
             }
             Invocation::Extended { identity, bind, .. } => {

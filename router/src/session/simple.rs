@@ -3,7 +3,6 @@
 use std::rc::Rc;
 
 use topology::ShardId;
-use wire::frontend::write;
 
 use super::fault::Fault;
 use super::planning::OneShard;
@@ -13,7 +12,7 @@ use super::state::Session;
 use super::transaction::State;
 use crate::error::RouterError;
 use crate::parse::{self, Statement};
-use crate::plan::{Effect, Plan};
+use crate::plan::{Action, Effect, Plan, SessionCommand};
 use crate::route::Arguments;
 
 impl Session {
@@ -29,7 +28,62 @@ impl Session {
                 Err(fault) => Box::pin(self.answer_fault_and_ready(fault)).await,
             };
         }
-        Box::pin(self.other_query(message)).await
+        match self.known_text(message) {
+            Some(plan) if self.commits_one_branch(&plan) => self.forward_commit(message).await,
+            Some(plan) if self.begins(&plan) => self.answer_begin(&plan).await,
+            _ => Box::pin(self.other_query(message)).await,
+        }
+    }
+
+    /// The plan of the whole text, where it was planned before.
+    fn known_text(&self, message: &[u8]) -> Option<Rc<Plan>> {
+        if !self.temporaries.is_empty() {
+            return None;
+        }
+        let text = query_text(message).filter(|text| self.encoding_is_safe(text))?;
+        self.current_space()
+            .by_text(text.trim_ascii().trim_end_matches(';'))
+    }
+
+    /// BEGIN outside a transaction.
+    fn begins(&self, plan: &Plan) -> bool {
+        let begin = matches!(plan.action, Action::Session(SessionCommand::Begin { .. }));
+        begin && self.transaction.state == State::Idle
+    }
+
+    async fn answer_begin(&mut self, plan: &Plan) -> Result<(), Fault> {
+        if let Action::Session(SessionCommand::Begin {
+            modes,
+            start_transaction,
+        }) = &plan.action
+        {
+            self.begin_transaction(modes, *start_transaction)?;
+        }
+        self.answer_ready().await
+    }
+
+    /// COMMIT of a transaction that lives on one shard: that shard's own COMMIT is all of it.
+    fn commits_one_branch(&self, plan: &Plan) -> bool {
+        let transaction = &self.transaction;
+        matches!(
+            plan.action,
+            Action::Session(SessionCommand::Commit { chain: false })
+        ) && transaction.ends_on_one_branch()
+    }
+
+    async fn forward_commit(&mut self, message: &[u8]) -> Result<(), Fault> {
+        self.failed = false;
+        self.slots.push_back(Slot::Query { hide_ready: false });
+        self.transaction.branches[0]
+            .server
+            .queue_query_message(message);
+        match self.relay(0).await {
+            Ok(_) => {
+                self.after_ready(0).await;
+                Ok(())
+            }
+            Err(fault) => Box::pin(self.answer_fault_and_ready(fault)).await,
+        }
     }
 
     /// Finds the plan by the text's shape, and the shard by its key.
@@ -69,7 +123,7 @@ impl Session {
         let branch = &mut self.transaction.branches[index];
         branch.wrote |= effect.writes;
         branch.unpreparable |= effect.unpreparable;
-        branch.server.outbuf.extend_from_slice(message);
+        branch.server.queue_query_message(message);
         match self.relay(index).await? {
             Stopped::CopyIn => self.begin_copy(index),
             Stopped::Done => self.after_ready(index).await,
@@ -156,10 +210,9 @@ impl Session {
             OneShard::Shard(shard) => {
                 let index = self.joined(shard).await?;
                 self.note_effect(index, plan.effect);
-                write::query(
-                    &mut self.transaction.branches[index].server.outbuf,
-                    statement.text.as_bytes(),
-                );
+                self.transaction.branches[index]
+                    .server
+                    .queue_query(statement.text.as_bytes());
                 self.relay_query(index).await
             }
             OneShard::No => {

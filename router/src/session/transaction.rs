@@ -156,6 +156,16 @@ impl Transaction {
         sql
     }
 
+    /// An explicit transaction that one shard alone can commit, with nothing to be done after it.
+    pub fn ends_on_one_branch(&self) -> bool {
+        self.state == State::Open
+            && !self.implicit
+            && self.branches.len() == 1
+            && self.branches[0].begun
+            && !self.catalog_changed
+            && self.reset_sequences.is_empty()
+    }
+
     /// `BEGIN` alone is enough for a shard that joins.
     pub fn begins_plainly(&self) -> bool {
         self.log.is_empty() && self.modes.is_empty()

@@ -103,11 +103,7 @@ impl Session {
             Action::Session(SessionCommand::Commit { chain: false })
         );
         if !plain
-            || self.transaction.state != State::Open
-            || self.transaction.implicit
-            || self.transaction.branches.len() != 1
-            || !self.transaction.branches[0].begun
-            || self.transaction.catalog_changed
+            || !self.transaction.ends_on_one_branch()
             || self.extended.active().is_some_and(|active| active != 0)
         {
             return false;

@@ -10,7 +10,7 @@ use crate::settings::quote_identifier;
 
 impl Session {
     /// Nothing is sent: a shard joins at its first statement.
-    pub(super) fn begin_transaction(
+    pub(in crate::session) fn begin_transaction(
         &mut self,
         modes: &str,
         start_transaction: bool,
@@ -140,7 +140,7 @@ impl Session {
     /// Runs a statement of the router's own on every shard that has joined.
     pub(crate) async fn on_all_branches(&mut self, sql: &str) -> Result<(), Fault> {
         for branch in &mut self.transaction.branches {
-            wire::frontend::write::query(&mut branch.server.outbuf, sql.as_bytes());
+            branch.server.queue_query(sql.as_bytes());
             branch.server.send().await?;
         }
         let mut first = Ok(());

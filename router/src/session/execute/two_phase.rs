@@ -5,8 +5,6 @@
 //! commits: that commit *is* the decision. Then COMMIT PREPARED everywhere else. Whatever dies in
 //! between, any router finishes the rest from the decision row (see `control`).
 
-use wire::frontend::write;
-
 use super::super::fault::Fault;
 use super::super::state::Session;
 use crate::backend::{QueryError, Server};
@@ -169,7 +167,7 @@ impl Session {
         let sql = format!("PREPARE TRANSACTION {}", quote_literal(gid));
         for &index in others {
             let server = &mut self.transaction.branches[index].server;
-            write::query(&mut server.outbuf, sql.as_bytes());
+            server.queue_query(sql.as_bytes());
             server.send().await?;
         }
         let mut first = Ok(());
@@ -206,8 +204,8 @@ impl Session {
         let branch = &mut self.transaction.branches[lead];
         branch.begun = false;
         let decide = format!("SELECT oskol.decide({})", quote_literal(gid));
-        write::query(&mut branch.server.outbuf, decide.as_bytes());
-        write::query(&mut branch.server.outbuf, b"COMMIT");
+        branch.server.queue_query(decide.as_bytes());
+        branch.server.queue_query(b"COMMIT");
         let decided = branch
             .server
             .rows_until_ready(&self.worker.parameters)
@@ -244,7 +242,7 @@ impl Session {
     async fn end_prepared(&mut self, indexes: &[usize], sql: &str) {
         for &index in indexes {
             let server = &mut self.transaction.branches[index].server;
-            write::query(&mut server.outbuf, sql.as_bytes());
+            server.queue_query(sql.as_bytes());
             let _ = server.send().await;
         }
         for &index in indexes {
