@@ -17,7 +17,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWrite};
 use topology::ShardId;
 
-use crate::pool::Permit;
+use crate::permits::Permit;
 use crate::settings::{Interner, Parameters, Settings};
 use crate::stream::Stream;
 use connect::Account;

@@ -18,6 +18,7 @@ pub mod management;
 pub mod merge;
 pub mod metrics;
 pub mod parse;
+pub mod permits;
 pub mod plan;
 pub mod pool;
 pub mod route;

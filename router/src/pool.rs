@@ -3,7 +3,6 @@
 //! The limit per shard is for the whole process, so it is counted in atomics shared by the workers;
 //! all else is a worker's own. Must never know: statements, clients' protocol.
 
-mod permits;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -19,7 +18,7 @@ use crate::backend::Server;
 use crate::backend::connect::{Account, ConnectError, Connector};
 use crate::config::Config;
 use crate::error::RouterError;
-pub use permits::{Permit, Permits};
+use crate::permits::{Permit, Permits};
 
 /// What somebody who waited is given.
 enum Grant {

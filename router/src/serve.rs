@@ -14,7 +14,7 @@ use crate::control::Control;
 use crate::handshake::{HandshakeContext, ServerTls, new_mock_secret};
 use crate::listen;
 use crate::metrics::Metrics;
-use crate::pool::Permits;
+use crate::permits::Permits;
 use crate::seats::Seats;
 use crate::shutdown::Shutdown;
 use crate::worker::{WorkerHandle, WorkerInbox, WorkerMessage};
