@@ -8,6 +8,7 @@ mod create_as;
 mod create_table;
 mod database;
 mod drop;
+mod elements;
 pub(crate) mod existing;
 mod maintenance;
 mod procedural;

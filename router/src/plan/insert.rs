@@ -4,6 +4,8 @@
 mod conflict;
 mod from_select;
 mod key_value;
+mod others;
+mod refusals;
 mod rows;
 mod sharded;
 mod target;
@@ -19,7 +21,8 @@ use super::tokens::Tokens;
 use super::{Action, Broadcast, Effect, Piece, Plan, PlanContext, Rewrite, sequence, volatile};
 use crate::error::RouterError;
 use crate::parse::Statement;
-use target::{Others, Target};
+use others::Others;
+use target::Target;
 
 pub fn plan(statement: &Statement, insert: &InsertStmt, context: &PlanContext<'_>) -> Plan {
     try_plan(statement, insert, context).unwrap_or_else(Plan::refused)
@@ -33,7 +36,7 @@ fn try_plan(statement: &Statement, insert: &InsertStmt, context: &PlanContext<'_
         return Ok(Plan::new(Action::Home, effect, "an INSERT without a table"));
     };
     let facts = Facts::of(insert);
-    let others = target::others(&facts, range, context)?;
+    let others = others::of(&facts, range, context)?;
     let relation = match scope::find(range, context) {
         Found::Relation(relation) => relation,
         Found::Temporary => return into_temporary(&others, effect),
@@ -107,7 +110,7 @@ fn into_local(
     context: &PlanContext<'_>,
 ) -> Planned {
     others.none_sharded()?;
-    target::no_function_over_sharded(facts, context)?;
+    others::no_function_over_sharded(facts, context)?;
     // nextval() of a leased sequence is right on the home shard, whose sequence is the truth.
     if let Some(call) = facts
         .functions

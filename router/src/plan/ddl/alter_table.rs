@@ -6,7 +6,7 @@ use schema::{Placement, Relation};
 
 use super::constraints::{self, Placed, Subject};
 use super::create_table::{declaration, type_of_key};
-use super::{Job, Planned, seen};
+use super::{Job, Planned, elements, seen};
 use crate::error::RouterError;
 use crate::plan::facts::Facts;
 use crate::plan::names::quote_identifier;
@@ -87,7 +87,7 @@ impl Altered<'_> {
         let kind = command.subtype();
         match command.def.as_mut().and_then(|def| def.node.as_mut()) {
             Some(NodeEnum::ColumnDef(column)) if kind == AlterTableType::AtAddColumn => {
-                let changed = constraints::judge_column(&self.subject, column, notices)?;
+                let changed = elements::judge_column(&self.subject, column, notices)?;
                 Ok(if changed {
                     Judged::Changed
                 } else {
@@ -95,7 +95,7 @@ impl Altered<'_> {
                 })
             }
             Some(NodeEnum::Constraint(constraint)) if kind == AlterTableType::AtAddConstraint => {
-                let dropped = constraints::judged(self.subject.judge(constraint, None)?, notices);
+                let dropped = elements::judged(self.subject.judge(constraint, None)?, notices);
                 Ok(if dropped {
                     Judged::Dropped
                 } else {

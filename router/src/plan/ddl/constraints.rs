@@ -2,7 +2,7 @@
 //! nothing, a NOTICE (where the table's rule accepts unenforced constraints) or a refusal.
 
 use pg_query::NodeEnum;
-use pg_query::protobuf::{ColumnDef, ConstrType, Constraint, Node, RangeVar};
+use pg_query::protobuf::{ConstrType, Constraint, Node, RangeVar};
 use schema::{KeyType, Placement, Relation};
 
 use super::seen;
@@ -297,60 +297,6 @@ pub fn index_columns(elements: &[Node]) -> Vec<String> {
             _ => None,
         })
         .collect()
-}
-
-/// Judges the constraints of one column definition; those to be left out are taken from it.
-pub fn judge_column(
-    subject: &Subject<'_>,
-    column: &mut ColumnDef,
-    notices: &mut Vec<RouterError>,
-) -> Result<bool, RouterError> {
-    let mut kept = Vec::new();
-    let mut dropping = false;
-    let mut changed = false;
-    for node in std::mem::take(&mut column.constraints) {
-        if let Some(NodeEnum::Constraint(constraint)) = node.node.as_ref() {
-            if !is_attribute(constraint) {
-                dropping = judged(subject.judge(constraint, Some(&column.colname))?, notices);
-                changed |= dropping;
-            }
-            // DEFERRABLE and its like belong to the constraint before them.
-            if dropping {
-                continue;
-            }
-        }
-        kept.push(node);
-    }
-    column.constraints = kept;
-    Ok(changed)
-}
-
-/// Keeps the notice of a verdict. True: the constraint is to be left out.
-pub fn judged(verdict: Verdict, notices: &mut Vec<RouterError>) -> bool {
-    match verdict {
-        Verdict::Enforced => false,
-        Verdict::PerShard(notice) => {
-            notices.push(notice);
-            false
-        }
-        Verdict::LeftOut(notice) => {
-            notices.push(notice);
-            true
-        }
-    }
-}
-
-fn is_attribute(constraint: &Constraint) -> bool {
-    use ConstrType as Kind;
-    matches!(
-        constraint.contype(),
-        Kind::ConstrAttrDeferrable
-            | Kind::ConstrAttrNotDeferrable
-            | Kind::ConstrAttrDeferred
-            | Kind::ConstrAttrImmediate
-            | Kind::ConstrAttrEnforced
-            | Kind::ConstrAttrNotEnforced
-    )
 }
 
 /// The placement that a rule asks for, of a column's type.

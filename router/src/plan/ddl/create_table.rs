@@ -6,7 +6,7 @@ use schema::rules::RulePlacement;
 use schema::{KeyType, Placement, TableRule};
 
 use super::constraints::{self, Placed, Subject};
-use super::{Job, Planned, is_temporary};
+use super::{Job, Planned, elements, is_temporary};
 use crate::error::RouterError;
 use crate::plan::names::{quote_identifier, quote_literal};
 use crate::plan::scope::{self, Found};
@@ -91,7 +91,7 @@ impl NewTable<'_> {
         };
         let mut changed = self.create.clone();
         let mut notices = Vec::new();
-        let left_out = judge_elements(&subject, &mut changed, &mut notices)?;
+        let left_out = elements::judge_all(&subject, &mut changed, &mut notices)?;
         let mut ddl = self.job.everywhere();
         if left_out {
             ddl.text = super::deparse(NodeEnum::CreateStmt(changed))?;
@@ -216,67 +216,6 @@ pub fn declaration(
     format!(
         "SELECT oskol.declare_table({schema}, {name}, '{placement}', {key}, {accept_unenforced})"
     )
-}
-
-/// Judges columns and table constraints; those to be left out are taken from `create`.
-fn judge_elements(
-    subject: &Subject<'_>,
-    create: &mut CreateStmt,
-    notices: &mut Vec<RouterError>,
-) -> Result<bool, RouterError> {
-    let mut left_out = false;
-    let mut kept = Vec::new();
-    for mut element in std::mem::take(&mut create.table_elts) {
-        let drop = match element.node.as_mut() {
-            Some(NodeEnum::ColumnDef(column)) => {
-                left_out |= constraints::judge_column(subject, column, notices)?;
-                false
-            }
-            Some(NodeEnum::Constraint(constraint)) => {
-                constraints::judged(subject.judge(constraint, None)?, notices)
-            }
-            Some(NodeEnum::TableLikeClause(like)) => {
-                judge_like(subject, like, notices)?;
-                false
-            }
-            _ => false,
-        };
-        left_out |= drop;
-        if !drop {
-            kept.push(element);
-        }
-    }
-    create.table_elts = kept;
-    Ok(left_out)
-}
-
-/// `CREATE_TABLE_LIKE_INDEXES` of PostgreSQL's `nodes/parsenodes.h`.
-const LIKE_INDEXES: u32 = 1 << 6;
-
-/// `LIKE t INCLUDING INDEXES` copies unique keys.
-fn judge_like(
-    subject: &Subject<'_>,
-    like: &pg_query::protobuf::TableLikeClause,
-    notices: &mut Vec<RouterError>,
-) -> Result<(), RouterError> {
-    let Some(range) = like.relation.as_ref() else {
-        return Ok(());
-    };
-    let Found::Relation(found) = scope::find(range, subject.context) else {
-        return Ok(());
-    };
-    if like.options & LIKE_INDEXES == 0 {
-        return Ok(());
-    }
-    for unique in &found.unique_keys {
-        let columns: Vec<_> = unique
-            .columns
-            .iter()
-            .map(|&column| found.columns[column].name.clone())
-            .collect();
-        notices.extend(subject.unique(&unique.name, &columns)?);
-    }
-    Ok(())
 }
 
 fn columns(elements: &[Node]) -> impl Iterator<Item = &ColumnDef> {

@@ -4,9 +4,12 @@ use pg_query::NodeEnum;
 use pg_query::protobuf::Node;
 use schema::{DefaultValue, KeyType};
 
+use super::refusals::{insert_select, null_key, uneven, unknown_key};
 use super::rows::{Layout, RowLayout};
 use super::target::{self, Target};
-use super::{Job, Planned, conflict, is_default, is_default_values, items, key_value, rewrite};
+use super::{
+    Job, Planned, conflict, is_default, is_default_values, items, key_value, others, rewrite,
+};
 use crate::error::RouterError;
 use crate::plan::edits::Edits;
 use crate::plan::key::Constant;
@@ -17,7 +20,7 @@ use crate::plan::{
 
 pub fn plan(job: &Job<'_>, target: &Target, key: usize, key_type: KeyType) -> Planned {
     job.others.only_reference()?;
-    target::no_function_over_tables(job.facts, job.context)?;
+    others::no_function_over_tables(job.facts, job.context)?;
     conflict::keeps_key(job.insert, &target.relation, key)?;
     no_writing_with(job)?;
     let rows = match super::values(job.insert) {
@@ -36,7 +39,7 @@ pub fn plan(job: &Job<'_>, target: &Target, key: usize, key_type: KeyType) -> Pl
         .iter()
         .any(|row| items(row).len() != target.columns.len())
     {
-        return Err(uneven(rows, target));
+        return Err(uneven(rows, target.columns.len()));
     }
     Keyed {
         job,
@@ -143,7 +146,7 @@ impl Keyed<'_> {
         let action = ByKey {
             key,
             key_type: self.key_type,
-            fallback: Fallback::Refuse(self.unknown_key()),
+            fallback: Fallback::Refuse(unknown_key(self.key_name())),
             rewrite,
         };
         Plan::new(Action::ByKey(action), self.job.effect, reason)
@@ -171,7 +174,7 @@ impl Keyed<'_> {
             ));
         };
         let Some(span) = at.items.get(position) else {
-            return Err(self.unknown_key());
+            return Err(unknown_key(self.key_name()));
         };
         match edits.replacement(span) {
             Some(Piece::NextId(_)) => Ok(KeyExpr::GeneratedId(edits.ids_between(from, span.start))),
@@ -193,15 +196,15 @@ impl Keyed<'_> {
             return self.default_key(None);
         };
         let Some(value) = items(row).get(position) else {
-            return Err(self.unknown_key());
+            return Err(unknown_key(self.key_name()));
         };
         if is_default(value) {
             return self.default_key(None);
         }
         if is_null(value) && !self.target.relation.columns[self.key].not_null {
-            return Err(self.null_key());
+            return Err(null_key(self.key_name()));
         }
-        key_value::read(value, self.key_type).ok_or_else(|| self.unknown_key())
+        key_value::read(value, self.key_type).ok_or_else(|| unknown_key(self.key_name()))
     }
 
     /// The key is left to its default. `id`: the number of the id that the router gives to it.
@@ -213,7 +216,7 @@ impl Keyed<'_> {
             }
             // PostgreSQL says 23502.
             (DefaultValue::None, _) if column.not_null => Ok(null()),
-            (DefaultValue::None, _) => Err(self.null_key()),
+            (DefaultValue::None, _) => Err(null_key(self.key_name())),
             _ => Err(RouterError::unsupported(
                 "insert-key-default",
                 "the shard key cannot be left to its default",
@@ -224,27 +227,6 @@ impl Keyed<'_> {
             ))
             .hint("Give the value of the shard key in the INSERT.")),
         }
-    }
-
-    fn unknown_key(&self) -> RouterError {
-        RouterError::unsupported("insert-key-unknown", "the row's shard is not known before it is inserted")
-            .detail(format!(
-                "The value for the shard key \"{}\" is not a constant or parameter of its type, or simple arithmetic on them.",
-                self.key_name()
-            ))
-            .hint("Compute the value first and pass it as a constant or a parameter.")
-    }
-
-    fn null_key(&self) -> RouterError {
-        RouterError::unsupported(
-            "shard-key-null",
-            "the shard key of a new row may not be null",
-        )
-        .detail(format!(
-            "A row without \"{}\" belongs to no shard.",
-            self.key_name()
-        ))
-        .hint("Give the shard key a value, and make the column NOT NULL.")
     }
 }
 
@@ -309,28 +291,4 @@ fn no_writing_with(job: &Job<'_>) -> Result<(), RouterError> {
         "WITH queries that write are not supported before this INSERT",
     )
     .hint("Run them as statements of their own in one transaction."))
-}
-
-fn insert_select() -> RouterError {
-    RouterError::unsupported(
-        "insert-select",
-        "INSERT ... SELECT into a sharded table is not supported yet",
-    )
-    .detail("The rows that the query gives may belong to several shards.")
-    .hint("Read the rows first and insert them as VALUES or by COPY.")
-}
-
-/// The error PostgreSQL has for rows of other lengths than the columns.
-fn uneven(rows: &[Node], target: &Target) -> RouterError {
-    let lengths: Vec<_> = rows.iter().map(|row| items(row).len()).collect();
-    let message = match lengths.as_slice() {
-        [first, rest @ ..] if rest.iter().any(|length| length != first) => {
-            "VALUES lists must all be the same length"
-        }
-        [first, ..] if *first > target.columns.len() => {
-            "INSERT has more expressions than target columns"
-        }
-        _ => "INSERT has more target columns than expressions",
-    };
-    RouterError::new("42601", message)
 }

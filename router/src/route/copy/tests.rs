@@ -312,3 +312,29 @@ fn output_of_several_shards_has_one_header_and_one_end() {
     all.extend_from_slice(binary_output.end());
     assert_eq!(all, binary(&[&[Some(&[9])], &[Some(&[9])]]));
 }
+
+/// `cargo test --release -p router --lib a_million_rows -- --ignored --nocapture`
+#[test]
+#[ignore = "a measurement"]
+fn a_million_rows_are_cut_in_a_fraction_of_a_second() {
+    let copy = copy(options(CopyFormat::Text), 1);
+    let mut data = Vec::new();
+    for row in 0..1_000_000 {
+        data.extend_from_slice(format!("{row}\t{}\tsome text that is not short\n", row * 7).as_bytes());
+    }
+    let started = std::time::Instant::now();
+    let mut splitter = CopySplitter::new(&copy, 1 << 20);
+    let mut sum = 0_i64;
+    for chunk in data.chunks(8192) {
+        let each = |record: Record<'_>| {
+            let Record::Row { key, .. } = record else { return Ok(()) };
+            if let Some(Key::Int(key)) = key.value(KeyType::Int8, Encoding::Utf8, &[])? {
+                sum += key;
+            }
+            Ok::<(), CopyError>(())
+        };
+        splitter.push(chunk, each).expect("readable");
+    }
+    println!("{} bytes in {:?}, sum {sum}", data.len(), started.elapsed());
+    assert_eq!(sum, 7 * 999_999 * 500_000);
+}
