@@ -120,6 +120,10 @@ impl Merger {
         self.ended[shard] = true;
     }
 
+    pub fn has_ended(&self, shard: usize) -> bool {
+        self.ended[shard]
+    }
+
     /// Rows written so far: the count of SELECT's tag.
     pub fn rows(&self) -> u64 {
         self.rows

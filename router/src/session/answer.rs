@@ -84,7 +84,9 @@ impl Session {
     pub(super) async fn fail_transaction(&mut self) {
         self.drop_broken_branches();
         match self.transaction.state {
-            State::Open if self.transaction.implicit => Box::pin(self.roll_back()).await,
+            State::Open | State::Failed if self.transaction.implicit => {
+                Box::pin(self.roll_back()).await;
+            }
             State::Open | State::Failed => self.transaction.state = State::Failed,
             State::Idle => Box::pin(self.resynchronise()).await,
         }

@@ -11,7 +11,7 @@ use super::state::Session;
 use super::transaction::State;
 
 /// How long a server connection may take to come back into step before it is closed.
-const RECOVERY_LIMIT: Duration = Duration::from_secs(5);
+pub(super) const RECOVERY_LIMIT: Duration = Duration::from_secs(5);
 
 impl Session {
     /// Branches whose connection is lost leave the transaction; an open one is failed by it.

@@ -1,9 +1,14 @@
 //! Statements that are more than "send it on to one shard": a dispatcher over the plan.
 
 mod arguments;
+mod asking;
+mod broadcast;
 mod by_key;
 mod described;
 mod filling;
+mod reply;
+mod row_oids;
+mod scatter;
 mod session_command;
 mod sql_prepared;
 mod transaction_control;
@@ -11,11 +16,14 @@ mod two_phase;
 
 use std::rc::Rc;
 
+pub(super) use described::tells_its_mistakes;
+pub(super) use reply::Remainder;
+
 use super::fault::Fault;
 use super::state::Session;
 use crate::backend::prepared::StatementIdentity;
 use crate::error::RouterError;
-use crate::plan::{Action, Fallback, Plan};
+use crate::plan::{Action, Fallback, Plan, Split};
 pub(super) use by_key::client_parameters;
 
 /// How the client has sent the statement.
@@ -26,8 +34,8 @@ pub enum Invocation<'a> {
     Extended {
         identity: &'a Rc<StatementIdentity>,
         bind: &'a wire::frontend::Bind<'a>,
-        /// 0 or less: all.
-        max_rows: i32,
+        /// Rows that the client takes now; `None`: all.
+        max_rows: Option<usize>,
     },
 }
 
@@ -36,6 +44,14 @@ impl Invocation<'_> {
         match self {
             Self::Simple { text } => text,
             Self::Extended { identity, .. } => &identity.text,
+        }
+    }
+
+    /// The client's Bind message.
+    pub fn bind(&self) -> Option<&wire::frontend::Bind<'_>> {
+        match self {
+            Self::Simple { .. } => None,
+            Self::Extended { bind, .. } => Some(bind),
         }
     }
 
@@ -69,18 +85,21 @@ impl Session {
             {
                 Box::pin(self.run_by_key(by_key, plan, invocation)).await
             }
+            Action::ByKey(by_key) => Box::pin(self.by_unknown_key(by_key, plan, invocation)).await,
+            Action::Split(
+                split @ (Split::Keys { scatter, .. } | Split::KeyArray { scatter, .. }),
+            ) => Box::pin(self.split_keys(split, scatter, plan, invocation)).await,
+            Action::Scatter(scatter) => {
+                let shards = self.space.state.map.shards().to_vec();
+                let effect = plan.effect;
+                Box::pin(self.scatter(scatter, &shards, effect, invocation)).await
+            }
+            Action::Broadcast(broadcast) if broadcast.rewrite.is_none() => {
+                Box::pin(self.broadcast(plan.effect, invocation)).await
+            }
             _ => Err(RouterError::unsupported("not-built", "not built yet").into()),
         }
     }
-}
-
-/// Rows that were read ahead for a portal that is fetched in parts.
-#[derive(Debug)]
-pub struct Remainder {
-    /// Whole DataRow messages.
-    pub rows: std::collections::VecDeque<bytes::Bytes>,
-    /// Whole CommandComplete message.
-    pub complete: bytes::Bytes,
 }
 
 /// A COPY FROM STDIN that the router divides by key.
@@ -95,23 +114,6 @@ impl Session {
         _message: &[u8],
     ) -> Result<(), Fault> {
         Err(RouterError::unsupported("not-built", "not built yet").into())
-    }
-
-    /// The next rows of a portal that was fetched in part.
-    pub(super) fn more_rows(&mut self, mut rest: Remainder, max_rows: i32) -> Option<Remainder> {
-        let wanted = usize::try_from(max_rows)
-            .ok()
-            .filter(|n| *n > 0)
-            .unwrap_or(usize::MAX);
-        for row in rest.rows.drain(..wanted.min(rest.rows.len())) {
-            self.out.extend_from_slice(&row);
-        }
-        if rest.rows.is_empty() && max_rows <= 0 {
-            self.out.extend_from_slice(&rest.complete);
-            return None;
-        }
-        wire::backend::write::portal_suspended(&mut self.out);
-        Some(rest)
     }
 }
 

@@ -63,8 +63,18 @@ pub enum Portal {
     Here {
         prepared: Rc<Prepared>,
         bind: Bytes,
-        rest: Option<super::execute::Remainder>,
+        progress: Progress,
     },
+}
+
+/// How far a portal that the router runs has come.
+#[derive(Debug)]
+pub enum Progress {
+    Fresh,
+    /// It has run; what the client has not yet fetched.
+    Fetched(super::execute::Remainder),
+    /// It has run, and gives nothing more.
+    Done,
 }
 
 /// State of the extended protocol.
@@ -288,7 +298,9 @@ impl Session {
             return Ok(());
         }
         if parsed_now {
-            self.check_on_a_shard(&prepared).await?;
+            if !super::execute::tells_its_mistakes(&prepared.plan) {
+                self.check_on_a_shard(&prepared).await?;
+            }
             self.answer(Answer::ParseComplete);
         }
         self.answer(Answer::BindComplete);
@@ -298,7 +310,7 @@ impl Session {
             Portal::Here {
                 prepared,
                 bind: kept,
-                rest: None,
+                progress: Progress::Fresh,
             },
         );
         Ok(())
@@ -562,36 +574,46 @@ impl Session {
         let Some(Portal::Here {
             prepared,
             bind,
-            rest,
+            progress,
         }) = self.extended.take_portal(name)
         else {
             return Err(no_such_portal(name).into());
         };
         self.check_not_failed(&prepared.plan)?;
+        let progress = match progress {
+            Progress::Fresh => self.run_portal(&prepared, &bind, max_rows).await?,
+            Progress::Fetched(rest) => Progress::Fetched(self.more_rows(rest, at_most(max_rows))?),
+            Progress::Done => return Err(ran_already(name).into()),
+        };
+        let portal = Portal::Here {
+            prepared,
+            bind,
+            progress,
+        };
+        self.extended.put_portal(name, portal);
+        Ok(())
+    }
+
+    /// The first Execute of a portal that the router runs.
+    async fn run_portal(
+        &mut self,
+        prepared: &Rc<Prepared>,
+        bind: &Bytes,
+        max_rows: i32,
+    ) -> Result<Progress, Fault> {
         self.answer_notices(&prepared.plan);
         let parsed = frontend::Bind::parse(&bind[5..])?;
         let invocation = Invocation::Extended {
             identity: &prepared.identity,
             bind: &parsed,
-            max_rows,
+            max_rows: at_most(max_rows),
         };
-        let rest = match rest {
-            Some(rest) => self.more_rows(rest, max_rows),
-            None => {
-                let plan = Rc::clone(&prepared.plan);
-                self.execute(&plan, &invocation, false).await?;
-                self.remainder.take()
-            }
-        };
-        self.extended.put_portal(
-            name,
-            Portal::Here {
-                prepared,
-                bind,
-                rest,
-            },
-        );
-        Ok(())
+        let plan = Rc::clone(&prepared.plan);
+        self.execute(&plan, &invocation, false).await?;
+        Ok(self
+            .remainder
+            .take()
+            .map_or(Progress::Done, Progress::Fetched))
     }
 
     async fn close_message(&mut self, message: &[u8]) -> Result<(), Fault> {
@@ -711,6 +733,17 @@ pub(super) fn no_such_statement(name: &[u8]) -> RouterError {
         "26000",
         format!("prepared statement \"{name}\" does not exist"),
     )
+}
+
+/// The row limit of an Execute message; `None`: all rows.
+fn at_most(max_rows: i32) -> Option<usize> {
+    usize::try_from(max_rows).ok().filter(|rows| *rows > 0)
+}
+
+/// As PostgreSQL says it of a portal that has run to its end.
+fn ran_already(name: &[u8]) -> RouterError {
+    let name = String::from_utf8_lossy(name);
+    RouterError::new("55000", format!("portal \"{name}\" cannot be run"))
 }
 
 fn no_such_portal(name: &[u8]) -> RouterError {

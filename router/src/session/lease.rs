@@ -73,13 +73,7 @@ impl Session {
 
     /// Queues `BEGIN` without Sync: the server flushes once, with the reply of what follows.
     pub(super) fn begin(&mut self, index: usize) {
-        let branch = &mut self.transaction.branches[index];
-        branch.begun = true;
-        let server = &mut branch.server;
-        prepare_transaction_control(server, &mut self.slots);
-        server.outbuf.put_slice(BIND_EXECUTE_BEGIN);
-        self.slots.push_back(Slot::Bind { hidden: true });
-        self.slots.push_back(Slot::Execute { hidden: true });
+        queue_begin(&mut self.transaction.branches[index], &mut self.slots);
     }
 
     /// Queues `COMMIT` by Bind and Execute; its CommandComplete is the client's.
@@ -92,7 +86,7 @@ impl Session {
     }
 
     /// `BEGIN` with its modes, and all that the transaction has set so far.
-    async fn replay(&mut self, index: usize) -> Result<(), Fault> {
+    pub(super) async fn replay(&mut self, index: usize) -> Result<(), Fault> {
         let sql = self.transaction.replay();
         let branch = &mut self.transaction.branches[index];
         branch.begun = true;
@@ -120,6 +114,15 @@ impl Session {
             }
         }
     }
+}
+
+/// Queues `BEGIN` on a branch; the replies to come are added to `slots`.
+pub(super) fn queue_begin(branch: &mut Branch, slots: &mut super::slots::Slots) {
+    branch.begun = true;
+    prepare_transaction_control(&mut branch.server, slots);
+    branch.server.outbuf.put_slice(BIND_EXECUTE_BEGIN);
+    slots.push_back(Slot::Bind { hidden: true });
+    slots.push_back(Slot::Execute { hidden: true });
 }
 
 /// Bind "" to `obegin` without parameters, Execute it.

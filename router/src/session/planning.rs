@@ -9,7 +9,7 @@ use super::plans::PlanSpace;
 use super::state::Session;
 use crate::error::RouterError;
 use crate::parse::{self, Statement};
-use crate::plan::{Action, Plan, PlanContext};
+use crate::plan::{Action, Plan, PlanContext, Split};
 use crate::route::{self, Arguments, Encoding, Target};
 
 /// Where a plan that needs one shard goes.
@@ -97,7 +97,42 @@ impl Session {
                     Target::Unknown => OneShard::No,
                 }
             }
+            Action::Split(split) => match self.split_shards(split, arguments).as_deref() {
+                Some([]) => OneShard::Shard(self.any_shard()),
+                Some([only]) => OneShard::Shard(*only),
+                _ => OneShard::No,
+            },
             _ => OneShard::No,
+        }
+    }
+
+    /// The shards of several keys, ascending. `None`: a key is not known, or rows are divided.
+    pub(super) fn split_shards(
+        &self,
+        split: &Split,
+        arguments: Arguments<'_>,
+    ) -> Option<Vec<ShardId>> {
+        let map = &self.space.state.map;
+        let encoding = self.encoding();
+        match split {
+            Split::Insert(_) => None,
+            Split::Keys { keys, key_type, .. } => {
+                let target = |key| route::target(key, *key_type, arguments, &[], encoding, map);
+                let mut shards = Vec::with_capacity(keys.len());
+                for key in keys {
+                    match target(key) {
+                        Target::Shard(shard) => shards.push(shard),
+                        Target::Nowhere => {}
+                        Target::Unknown => return None,
+                    }
+                }
+                shards.sort_unstable();
+                shards.dedup();
+                Some(shards)
+            }
+            Split::KeyArray {
+                array, key_type, ..
+            } => route::array_targets(array, *key_type, arguments, encoding, map),
         }
     }
 

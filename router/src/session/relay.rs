@@ -16,7 +16,7 @@ use super::state::Session;
 use crate::backend::{Server, ServerError};
 
 /// Bytes gathered for the client before they are written.
-const WRITE_ABOVE: usize = 32 * 1024;
+pub(super) const WRITE_ABOVE: usize = 32 * 1024;
 
 /// Where relaying stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -302,7 +302,7 @@ fn poll_either(
 }
 
 /// Whether the client has closed its side. Cheap while nothing comes from the client.
-fn client_is_gone(client: &crate::stream::Stream, cx: &mut Context<'_>) -> bool {
+pub(super) fn client_is_gone(client: &crate::stream::Stream, cx: &mut Context<'_>) -> bool {
     let Some(tcp) = client.tcp() else {
         return false;
     };
@@ -336,7 +336,7 @@ fn header_at(
 
 /// Writes a description with oids as the home shard has them, and without the parameters that the
 /// router has appended.
-fn rewrite_description(
+pub(super) fn rewrite_description(
     out: &mut BytesMut,
     tag: u8,
     message: &[u8],

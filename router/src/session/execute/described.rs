@@ -12,8 +12,9 @@ use super::super::fault::Fault;
 use super::super::slots::Answer;
 use super::super::state::Session;
 use super::super::transaction::State;
-use crate::backend::QueryError;
-use crate::plan::{Action, SessionCommand};
+use crate::backend::{Message, QueryError};
+use crate::merge::Column;
+use crate::plan::{Action, Plan, SessionCommand, Split};
 
 /// What a shard says of a statement.
 struct Description {
@@ -120,8 +121,9 @@ impl Session {
             self.resynchronise_branch(index).await;
         }
         self.slots.clear();
-        if self.transaction.implicit && self.transaction.state == State::Open {
-            let failed = std::mem::take(&mut self.extended.failed);
+        if self.transaction.implicit && self.transaction.state != State::Idle {
+            let lost = self.transaction.state == State::Failed;
+            let failed = std::mem::take(&mut self.extended.failed) || lost;
             if failed {
                 self.roll_back().await;
             } else if let Err(fault) = self.commit().await {
@@ -133,6 +135,18 @@ impl Session {
             self.extended.forget_portals();
         }
         self.answer_ready().await
+    }
+}
+
+/// Running it tells its mistakes as well as parsing it ahead would: it needs no check of its own
+/// when it is bound at once.
+pub(in crate::session) fn tells_its_mistakes(plan: &Plan) -> bool {
+    match &plan.action {
+        Action::Scatter(_) => true,
+        Action::Split(split) => !matches!(split, Split::Insert(_)),
+        Action::ByKey(by_key) => by_key.rewrite.is_none(),
+        Action::Broadcast(broadcast) => broadcast.rewrite.is_none(),
+        _ => false,
     }
 }
 
@@ -151,6 +165,14 @@ fn is_silent(prepared: &Prepared) -> bool {
         Action::Ddl(_) => !prepared.plan.effect.returns_rows,
         Action::Refuse(_) => true,
         _ => false,
+    }
+}
+
+/// The columns that a portal's description (or NoData) tells of.
+pub(super) fn columns(message: &Message) -> Result<Vec<Column>, Fault> {
+    match message.tag {
+        tag::ROW_DESCRIPTION => Ok(Column::of_portal(&RowDescription::parse(message.body())?)),
+        _ => Ok(Vec::new()),
     }
 }
 

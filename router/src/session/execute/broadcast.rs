@@ -1,0 +1,114 @@
+//! Writes to reference tables: the same statement on all shards in one global transaction.
+//!
+//! The lowest shard goes first and alone: whoever has its row locks there has, of these rows, no
+//! rival on the other shards, so two such writers cannot wait for one another crosswise.
+
+use topology::ShardId;
+use wire::backend::{CommandComplete, tag};
+
+use super::super::fault::Fault;
+use super::super::state::Session;
+use super::Invocation;
+use super::asking::Asked;
+use super::reply::Reply;
+use crate::error::RouterError;
+use crate::plan::Effect;
+
+/// What came of a statement that must do the same everywhere.
+#[derive(Debug, Default)]
+pub(super) struct SameEverywhere {
+    /// The first shard heard, and the rows it counted.
+    first: Option<(ShardId, Option<u64>)>,
+    /// The home shard's whole CommandComplete message.
+    complete: Vec<u8>,
+}
+
+impl Session {
+    /// Runs the invocation's statement on all shards; the client sees the home shard's reply.
+    pub(super) async fn broadcast(
+        &mut self,
+        effect: Effect,
+        invocation: &Invocation<'_>,
+    ) -> Result<(), Fault> {
+        self.open_around();
+        let shards = self.space.state.map.shards().to_vec();
+        let mut reply = Reply::to(invocation);
+        let mut same = SameEverywhere::default();
+        self.join_all(&shards).await?;
+        let (first, others) = shards.split_at(1.min(shards.len()));
+        for group in [first, others] {
+            let mut asked = self.ask_all(group, None, effect, invocation).await?;
+            let heard = self.hear_same(&mut asked, &mut reply, &mut same).await;
+            self.unless_called_off(&mut asked, heard).await?;
+        }
+        self.reply_complete(reply, &same.complete)
+    }
+
+    /// Reads shards that have been asked the same to their end: rows of the home shard go to the
+    /// client, and the counts must agree.
+    pub(super) async fn hear_same(
+        &mut self,
+        asked: &mut [Asked],
+        reply: &mut Reply,
+        same: &mut SameEverywhere,
+    ) -> Result<(), Fault> {
+        let home = self.home();
+        for position in 0..asked.len() {
+            let shard = self.shard_of(&asked[position]);
+            while let Some(message) = self.next_message(asked, position).await? {
+                match message.tag {
+                    tag::COMMAND_COMPLETE => same.count(shard, &message.bytes, shard == home)?,
+                    _ if shard != home => {}
+                    tag::ROW_DESCRIPTION => {
+                        self.reply_description(reply, shard, &message.bytes, 0)?;
+                    }
+                    tag::DATA_ROW => {
+                        let whole = &message.bytes;
+                        self.reply_row(reply, |out| {
+                            out.extend_from_slice(whole);
+                            Ok(true)
+                        })
+                        .await?;
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl SameEverywhere {
+    fn count(&mut self, shard: ShardId, message: &[u8], is_home: bool) -> Result<(), Fault> {
+        let rows = CommandComplete::parse(&message[5..])?.rows();
+        if is_home {
+            self.complete = message.to_vec();
+        }
+        match self.first {
+            None => self.first = Some((shard, rows)),
+            Some((_, known)) if known == rows => {}
+            Some((other, known)) => return Err(differing((other, known), (shard, rows)).into()),
+        }
+        Ok(())
+    }
+}
+
+/// SQLSTATE 55000: the copies of a reference table are not the same.
+fn differing(one: (ShardId, Option<u64>), other: (ShardId, Option<u64>)) -> RouterError {
+    let of = |(shard, rows): (ShardId, Option<u64>)| {
+        format!("{} on shard {shard}", rows.unwrap_or_default())
+    };
+    RouterError {
+        id: "reference-copies-differ",
+        ..RouterError::new(
+            wire::sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE,
+            "the copies of a reference table differ between shards",
+        )
+    }
+    .detail(format!(
+        "The statement changed {} rows and {}.",
+        of(one),
+        of(other)
+    ))
+    .hint("Nothing was changed. Compare the table's rows on these shards and make them the same.")
+}

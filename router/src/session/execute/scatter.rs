@@ -1,0 +1,332 @@
+//! Statements that run on several shards with one merged result: reads over all shards or those of
+//! some keys, and UPDATE and DELETE alike.
+
+use std::rc::Rc;
+
+use smallvec::SmallVec;
+use topology::ShardId;
+use wire::Format;
+use wire::backend::{CommandComplete, RowDescription, tag};
+
+use super::super::fault::Fault;
+use super::super::state::Session;
+use super::asking::{Asked, Request};
+use super::reply::{Reply, is_select};
+use super::row_oids::RowOids;
+use super::{Invocation, described};
+use crate::backend::Message;
+use crate::backend::prepared::StatementIdentity;
+use crate::error::RouterError;
+use crate::merge::{Column, Limit, MergeError, Merger, Step, Tags};
+use crate::plan::{ByKey, Effect, Fallback, Plan, Scatter, Split};
+
+/// A merge under way.
+struct Gathering<'a> {
+    asked: &'a mut [Asked],
+    merger: Merger,
+    /// By position in `asked`: what in the rows must be rewritten; none: not yet described.
+    described: Vec<Option<Option<RowOids>>>,
+    columns: usize,
+    tags: Tags,
+}
+
+impl Session {
+    /// A statement pinned to one key whose value is not known.
+    pub(super) async fn by_unknown_key(
+        &mut self,
+        by_key: &ByKey,
+        plan: &Plan,
+        invocation: &Invocation<'_>,
+    ) -> Result<(), Fault> {
+        match &by_key.fallback {
+            Fallback::Refuse(error) => Err(error.clone().into()),
+            Fallback::Scatter(scatter) => {
+                let shards = self.space.state.map.shards().to_vec();
+                self.scatter(scatter, &shards, plan.effect, invocation)
+                    .await
+            }
+        }
+    }
+
+    /// Keys of more than one shard.
+    pub(super) async fn split_keys(
+        &mut self,
+        split: &Split,
+        scatter: &Scatter,
+        plan: &Plan,
+        invocation: &Invocation<'_>,
+    ) -> Result<(), Fault> {
+        let shards = self
+            .split_shards(split, invocation.arguments())
+            .unwrap_or_else(|| self.space.state.map.shards().to_vec());
+        self.scatter(scatter, &shards, plan.effect, invocation)
+            .await
+    }
+
+    /// Runs a statement on `shards` (ascending) at once and merges their replies.
+    pub(super) async fn scatter(
+        &mut self,
+        scatter: &Scatter,
+        shards: &[ShardId],
+        effect: Effect,
+        invocation: &Invocation<'_>,
+    ) -> Result<(), Fault> {
+        let (limit, offset) = scatter.merge.row_counts();
+        let limit = Limit::resolve(limit, offset, invocation.bind()).map_err(RouterError::from)?;
+        if effect.writes {
+            self.open_around();
+        }
+        let mut asked = self
+            .ask_all(shards, scatter.text.as_deref(), effect, invocation)
+            .await?;
+        let merge_bytes = self.worker.config.limits.merge_bytes;
+        let count = asked.len();
+        let merger = |columns| Merger::new(&scatter.merge, count, columns, limit, merge_bytes);
+        let mut reply = Reply::to(invocation);
+        let hidden = scatter.merge.hidden();
+        let merged = self.merge(&mut asked, merger, hidden, &mut reply).await;
+        let complete = self.unless_called_off(&mut asked, merged).await?;
+        self.reply_complete(reply, &complete)
+    }
+
+    /// The invocation's statement, or `text` in its place, queued for all `shards`.
+    pub(super) async fn ask_all(
+        &mut self,
+        shards: &[ShardId],
+        text: Option<&str>,
+        effect: Effect,
+        invocation: &Invocation<'_>,
+    ) -> Result<SmallVec<[Asked; 8]>, Fault> {
+        let branches = self.join_all(shards).await?;
+        let identity = self.statement_for_shards(invocation, text);
+        let parameters: Vec<_> = invocation
+            .bind()
+            .map(|bind| bind.parameters().collect())
+            .unwrap_or_default();
+        let formats: Vec<Format> = invocation
+            .bind()
+            .map(|bind| bind.result_formats().iter().collect())
+            .unwrap_or_default();
+        let request = Request {
+            identity: &identity,
+            named: invocation
+                .bind()
+                .is_some_and(|bind| !bind.statement.is_empty()),
+            parameters: &parameters,
+            result_formats: &formats,
+        };
+        let mut asked: SmallVec<[Asked; 8]> = SmallVec::new();
+        for index in branches {
+            self.note_effect(index, effect);
+            let one = self.ask(index, &request);
+            let one = self.unless_called_off(&mut asked, one).await?;
+            asked.push(one);
+        }
+        Ok(asked)
+    }
+
+    /// What the shards are to prepare: of a simple query nothing is kept.
+    fn statement_for_shards(
+        &self,
+        invocation: &Invocation<'_>,
+        text: Option<&str>,
+    ) -> Rc<StatementIdentity> {
+        match (invocation, text) {
+            (Invocation::Extended { identity, .. }, None) => Rc::clone(identity),
+            (Invocation::Extended { identity, .. }, Some(text)) => {
+                self.worker.statement(text, &identity.types)
+            }
+            (Invocation::Simple { text: own }, other) => Rc::new(StatementIdentity {
+                number: 0,
+                text: other.unwrap_or(own).into(),
+                types: Box::default(),
+                server_name: Box::default(),
+            }),
+        }
+    }
+
+    /// After a failure nothing runs any longer on the shards asked.
+    pub(super) async fn unless_called_off<T>(
+        &mut self,
+        asked: &mut [Asked],
+        outcome: Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        if outcome.is_err() {
+            Box::pin(self.call_off(asked)).await;
+        }
+        outcome
+    }
+
+    /// Reads all shards to their end, gives the merged rows, and returns the whole CommandComplete.
+    async fn merge(
+        &mut self,
+        asked: &mut [Asked],
+        merger: impl FnOnce(Vec<Column>) -> Merger,
+        hidden: usize,
+        reply: &mut Reply,
+    ) -> Result<Vec<u8>, Fault> {
+        let first = self.message_of(asked, 0).await?;
+        let shard = self.shard_of(&asked[0]);
+        self.reply_description(reply, shard, &first.bytes, hidden)?;
+        let columns = described::columns(&first)?;
+        let count = asked.len();
+        let mut gathering = Gathering {
+            columns: columns.len(),
+            merger: merger(columns),
+            described: (0..count).map(|_| None).collect(),
+            tags: Tags::default(),
+            asked,
+        };
+        self.note_description(&mut gathering, 0, &first)?;
+        self.merge_rows(&mut gathering, reply).await?;
+        self.end_all(&mut gathering).await?;
+        gathering.complete()
+    }
+
+    async fn merge_rows(
+        &mut self,
+        gathering: &mut Gathering<'_>,
+        reply: &mut Reply,
+    ) -> Result<(), Fault> {
+        loop {
+            let mut step = Step::Done;
+            self.reply_row(reply, |out| {
+                step = gathering.merger.step(out)?;
+                Ok(step == Step::Row)
+            })
+            .await?;
+            match step {
+                Step::Row => {}
+                Step::Need(position) => self.feed(gathering, position).await?,
+                Step::NeedAny => {
+                    let position = gathering.first_open().ok_or_else(out_of_step)?;
+                    self.feed(gathering, position).await?;
+                }
+                Step::Done => return Ok(()),
+            }
+        }
+    }
+
+    /// The next message of one shard, for the merger.
+    async fn feed(&mut self, gathering: &mut Gathering<'_>, position: usize) -> Result<(), Fault> {
+        let message = self.message_of(gathering.asked, position).await?;
+        match message.tag {
+            tag::DATA_ROW => {
+                let row = self.row(gathering, position, &message);
+                let pushed = gathering.merger.push(position, row);
+                pushed.map_err(|error| RouterError::from(error).into())
+            }
+            tag::COMMAND_COMPLETE => gathering.end(position, &message),
+            tag::ROW_DESCRIPTION | tag::NO_DATA => {
+                self.note_description(gathering, position, &message)
+            }
+            _ => Err(out_of_step().into()),
+        }
+    }
+
+    /// Body of a DataRow with the home shard's oids inside.
+    fn row(&self, gathering: &Gathering<'_>, position: usize, message: &Message) -> bytes::Bytes {
+        let body = message.bytes.slice(5..);
+        match &gathering.described[position] {
+            Some(Some(columns)) => {
+                let oids = self.space.oids(self.shard_of(&gathering.asked[position]));
+                oids.map_or(body.clone(), |oids| columns.rewrite(oids, &body))
+            }
+            _ => body,
+        }
+    }
+
+    /// All shards must describe alike: in the middle of a change of the tables they may not.
+    fn note_description(
+        &self,
+        gathering: &mut Gathering<'_>,
+        position: usize,
+        message: &Message,
+    ) -> Result<(), Fault> {
+        let mut rewrites = None;
+        let mut columns = 0;
+        if message.tag == tag::ROW_DESCRIPTION {
+            let description = RowDescription::parse(message.body())?;
+            columns = description.len();
+            let oids = self.space.oids(self.shard_of(&gathering.asked[position]));
+            rewrites = oids.and_then(|oids| RowOids::of(&description, oids));
+        }
+        if columns != gathering.columns {
+            return Err(differing_columns().into());
+        }
+        gathering.described[position] = Some(rewrites);
+        Ok(())
+    }
+
+    /// Rows beyond the LIMIT are thrown away; the connections are in step afterwards.
+    async fn end_all(&mut self, gathering: &mut Gathering<'_>) -> Result<(), Fault> {
+        for position in 0..gathering.asked.len() {
+            while let Some(message) = self.next_message(gathering.asked, position).await? {
+                if message.tag == tag::COMMAND_COMPLETE {
+                    gathering.end(position, &message)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn shard_of(&self, asked: &Asked) -> ShardId {
+        self.transaction.branches[asked.branch].server.shard
+    }
+
+    /// The next message, which must come.
+    pub(super) async fn message_of(
+        &mut self,
+        asked: &mut [Asked],
+        position: usize,
+    ) -> Result<Message, Fault> {
+        let message = self.next_message(asked, position).await?;
+        message.ok_or_else(|| out_of_step().into())
+    }
+}
+
+impl Gathering<'_> {
+    /// The first shard that may send more rows.
+    fn first_open(&self) -> Option<usize> {
+        (0..self.asked.len()).find(|position| !self.merger.has_ended(*position))
+    }
+
+    fn end(&mut self, position: usize, message: &Message) -> Result<(), Fault> {
+        self.merger.end(position);
+        let added = self.tags.add(&message.bytes.slice(5..));
+        added.map_err(|error| RouterError::from(error).into())
+    }
+
+    /// `SELECT` with the rows given, any other tag with the sum of its rows.
+    fn complete(&self) -> Result<Vec<u8>, Fault> {
+        let mut out = bytes::BytesMut::new();
+        self.write_tag(&mut out).map_err(RouterError::from)?;
+        Ok(out.to_vec())
+    }
+
+    fn write_tag(&self, out: &mut bytes::BytesMut) -> Result<(), MergeError> {
+        self.tags.write(out)?;
+        if is_select(&CommandComplete::parse(&out[5..])?) {
+            out.clear();
+            self.tags.write_with_rows(self.merger.rows(), out)?;
+        }
+        Ok(())
+    }
+}
+
+/// A shard's messages do not follow the protocol.
+fn out_of_step() -> RouterError {
+    RouterError::new(
+        wire::sqlstate::PROTOCOL_VIOLATION,
+        "a shard has answered out of turn",
+    )
+}
+
+fn differing_columns() -> RouterError {
+    RouterError::new(
+        wire::sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE,
+        "the shards do not have the same columns",
+    )
+    .detail("The statement's result has another number of columns on another shard.")
+    .hint("Run it again when the change of the table is done; `oskol check` tells differences that stay.")
+}
