@@ -538,11 +538,14 @@ async fn a_configuration_that_does_not_fit_the_shards_is_refused() {
 
     let mut moved = pair.config();
     moved.cluster.shards[1].host = "localhost".into();
+    moved.listen.addresses = vec!["127.0.0.2:1".parse().expect("an address")];
+    let other = pair.router();
     let text = start_error(moved);
     assert!(
         text.contains("in database \"postgres\" shard 1 is at 127.0.0.1:"),
         "{text}"
     );
+    drop(other);
 
     let mut unreachable = pair.config();
     unreachable.cluster.shards[1].port = 1;
@@ -562,4 +565,16 @@ async fn shards_with_wrong_settings_are_refused_with_what_to_set() {
         text.contains("wal_level") && text.contains("max_prepared_transactions"),
         "{text}"
     );
+}
+
+#[tokio::test]
+async fn a_shard_that_has_moved_is_taken_over_when_no_other_router_lives() {
+    let pair = Pair::start();
+    drop(pair.router());
+    let mut config = pair.config();
+    config.cluster.shards[1].host = "localhost".into();
+    let _router = start(config);
+    let home = pair.connect(0, "postgres").await;
+    let moved = "SELECT count(*) FROM oskol.shards WHERE host = 'localhost' AND id = 1";
+    assert_eq!(int(&home, moved).await, 1);
 }

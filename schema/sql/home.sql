@@ -7,7 +7,7 @@ CREATE TABLE IF NOT EXISTS oskol.shards (
     host text NOT NULL,
     port int4 NOT NULL,
     weight float8 NOT NULL,
-    UNIQUE (host, port)
+    UNIQUE (host, port) DEFERRABLE INITIALLY DEFERRED
 );
 GRANT SELECT ON oskol.shards TO PUBLIC;
 

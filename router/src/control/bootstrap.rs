@@ -1,16 +1,18 @@
 //! Makes schema `oskol` in a database of every shard, and checks that the shards are who the
 //! configuration says. Changes nothing in a database that has all of it.
 
+mod map;
+
 use std::sync::Arc;
 
 use futures_util::future::try_join_all;
 use schema::sql;
 use tokio_postgres::{Client, Transaction};
-use topology::{ShardId, ShardMap, WeightedShard};
+use topology::ShardId;
 
 use super::connections::{Connections, Lent};
 use super::error::{ControlError, Mismatch};
-use crate::config::{Config, ShardConfig};
+use crate::config::Config;
 use crate::dial::address;
 
 /// Two routers do not do it at the same time. Apart from the lock of `oskol.ddl_lock`.
@@ -34,7 +36,7 @@ pub(crate) async fn prepare(
         prepare_shard(config, &mut connection, database).await
     });
     try_join_all(others).await?;
-    prepare_map(config, &mut home, database).await
+    map::prepare(config, &mut home, database).await
 }
 
 /// What a shard's own `oskol.meta` says.
@@ -178,111 +180,4 @@ async fn install(
         sql::OTHER
     };
     transaction.batch_execute(rest).await
-}
-
-/// Writes the first shard map, or compares the configuration with the one there is.
-async fn prepare_map(config: &Config, home: &mut Lent, database: &str) -> Result<(), ControlError> {
-    let failed = home.failed();
-    let stored = read_shards(home).await.map_err(&failed)?;
-    check_shards(config, &stored, database)?;
-    if stored.len() == config.cluster.shards.len() {
-        return Ok(());
-    }
-    let transaction = home.transaction().await.map_err(&failed)?;
-    transaction.batch_execute(LOCK).await.map_err(&failed)?;
-    let stored = read_shards(transaction.client()).await.map_err(&failed)?;
-    check_shards(config, &stored, database)?;
-    write_shards(&config.cluster.shards, &transaction)
-        .await
-        .map_err(&failed)?;
-    if stored.is_empty() {
-        let map = ShardMap::place(config.cluster.home, &weighted(config))?;
-        write_buckets(&map, &transaction).await.map_err(&failed)?;
-    }
-    transaction.commit().await.map_err(failed)
-}
-
-/// (id, host, port)
-type StoredShard = (i32, String, i32);
-
-async fn read_shards(client: &Client) -> Result<Vec<StoredShard>, tokio_postgres::Error> {
-    let sql = "SELECT id, host, port FROM oskol.shards ORDER BY id";
-    let rows = client.query(sql, &[]).await?;
-    Ok(rows
-        .iter()
-        .map(|row| (row.get(0), row.get(1), row.get(2)))
-        .collect())
-}
-
-/// Every stored shard must be configured, at the same address.
-fn check_shards(
-    config: &Config,
-    stored: &[StoredShard],
-    database: &str,
-) -> Result<(), ControlError> {
-    for (id, host, port) in stored {
-        let database = database.to_owned();
-        let stored = format!("{host}:{port}");
-        let mut shards = config.cluster.shards.iter();
-        let Some(shard) = shards.find(|shard| i32::from(shard.id.0) == *id) else {
-            let missing = Mismatch::MissingShard {
-                database,
-                shard: *id,
-                address: stored,
-            };
-            return Err(ControlError::Mismatch(missing));
-        };
-        if (host, *port) != (&shard.host, i32::from(shard.port)) {
-            let configured = format!("{}:{}", shard.host, shard.port);
-            let other = Mismatch::OtherAddress {
-                database,
-                shard: shard.id,
-                stored,
-                configured,
-            };
-            return Err(ControlError::Mismatch(other));
-        }
-    }
-    Ok(())
-}
-
-async fn write_shards(
-    shards: &[ShardConfig],
-    transaction: &Transaction<'_>,
-) -> Result<(), tokio_postgres::Error> {
-    let sql = "INSERT INTO oskol.shards (id, host, port, weight) VALUES ($1, $2, $3, $4)
-        ON CONFLICT (id) DO NOTHING";
-    for shard in shards {
-        let (id, port) = (i32::from(shard.id.0), i32::from(shard.port));
-        transaction
-            .execute(sql, &[&id, &shard.host, &port, &shard.weight])
-            .await?;
-    }
-    Ok(())
-}
-
-async fn write_buckets(
-    map: &ShardMap,
-    transaction: &Transaction<'_>,
-) -> Result<(), tokio_postgres::Error> {
-    let owners = map
-        .shards_by_bucket()
-        .iter()
-        .map(|shard| i32::from(shard.0));
-    let sql = "INSERT INTO oskol.buckets (bucket, shard)
-        SELECT place - 1, shard FROM unnest($1::int4[]) WITH ORDINALITY AS owner (shard, place)";
-    transaction
-        .execute(sql, &[&owners.collect::<Vec<i32>>()])
-        .await?;
-    Ok(())
-}
-
-fn weighted(config: &Config) -> Vec<WeightedShard> {
-    let shards = config.cluster.shards.iter();
-    shards
-        .map(|shard| WeightedShard {
-            id: shard.id,
-            weight: shard.weight,
-        })
-        .collect()
 }

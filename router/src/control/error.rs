@@ -94,8 +94,8 @@ impl Mismatch {
             }
             Self::MissingShard { .. } => "Name the shard in the configuration.".into(),
             Self::OtherAddress { shard, .. } => format!(
-                "If the server has moved, run on the home shard: UPDATE oskol.shards SET host = '...', \
-                 port = ... WHERE id = {shard}"
+                "Another router lives, and uses the old address. If shard {shard} has moved, stop that \
+                 router first."
             ),
             Self::NewerSchema { .. } => "Run the newer version of the router.".into(),
             Self::ForeignSchema { .. } => "Rename that schema: the name is the router's.".into(),

@@ -23,6 +23,7 @@ use crate::metrics::Metrics;
 pub(crate) const BEAT: Duration = Duration::from_secs(2);
 /// As an SQL interval.
 pub(crate) const SILENCE: &str = "interval '10 seconds'";
+pub(crate) const SILENCE_TIME: Duration = Duration::from_secs(10);
 /// A sign of life that takes longer means a new connection.
 const BEAT_LIMIT: Duration = Duration::from_secs(5);
 const FIRST_RETRY: Duration = Duration::from_millis(100);

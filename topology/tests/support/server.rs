@@ -3,8 +3,9 @@
 //! Shared by path with the tests of other crates, because `topology` imports none of ours.
 #![allow(dead_code)]
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::TcpListener;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -62,6 +63,18 @@ impl TemporaryServer {
     /// The directory of the Unix socket.
     pub fn directory(&self) -> &Path {
         &self.directory
+    }
+
+    /// Writes a file that the server may read and nobody else; gives its path.
+    pub fn write_file(&self, name: &str, contents: &str) -> PathBuf {
+        let path = self.directory.join(name);
+        std::fs::write(&path, contents).expect("a file for the server");
+        let private = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(&path, private).expect("it is ours");
+        if let Some((user, group)) = self.owner {
+            chown(&path, Some(user), Some(group)).expect("root may chown");
+        }
+        path
     }
 
     /// Connection parameters as tokio-postgres reads them.
@@ -204,7 +217,13 @@ fn id(arguments: &[&str]) -> u32 {
         .unwrap_or_else(|_| panic!("id {arguments:?}: there is no such user"))
 }
 
+/// Below the range that the kernel gives to outgoing connections, one of which could take the port
+/// between this look and the server's start.
 fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("bound").port()
+    let random = || RandomState::new().build_hasher().finish();
+    let candidates = std::iter::repeat_with(|| 15_000 + (random() % 17_000) as u16);
+    let mut free = candidates
+        .take(1000)
+        .filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    free.next().expect("a free port")
 }

@@ -1,0 +1,170 @@
+//! The stored shard map of a database: written at first, compared with the configuration ever after.
+//!
+//! A shard whose address differs is the same shard (its own `oskol.meta` was asked): it has moved, or its
+//! standby took over. That is taken over from the configuration, unless another router lives, which
+//! would go on writing to the old address.
+
+use std::time::Duration;
+
+use tokio_postgres::{Client, Transaction};
+use topology::{ShardMap, WeightedShard};
+
+use super::LOCK;
+use crate::config::{Config, ShardConfig};
+use crate::control::connections::Lent;
+use crate::control::error::{ControlError, Mismatch};
+use crate::control::watch::{SILENCE, SILENCE_TIME};
+
+/// Between looks whether a router has fallen silent.
+const LOOK: Duration = Duration::from_millis(500);
+
+struct StoredShard {
+    id: i32,
+    host: String,
+    port: i32,
+}
+
+impl StoredShard {
+    fn is(&self, shard: &ShardConfig) -> bool {
+        self.id == i32::from(shard.id.0)
+    }
+
+    fn is_at_address_of(&self, shard: &ShardConfig) -> bool {
+        (&self.host, self.port) == (&shard.host, i32::from(shard.port))
+    }
+}
+
+pub(super) async fn prepare(
+    config: &Config,
+    home: &mut Lent,
+    database: &str,
+) -> Result<(), ControlError> {
+    let failed = home.failed();
+    let stored = read_shards(home).await.map_err(&failed)?;
+    check_all_configured(config, &stored, database)?;
+    if let Some(mismatch) = moved(config, &stored, database) {
+        wait_for_silence(config, home, mismatch).await?;
+    } else if stored.len() == config.cluster.shards.len() {
+        return Ok(());
+    }
+    let transaction = home.transaction().await.map_err(&failed)?;
+    transaction.batch_execute(LOCK).await.map_err(&failed)?;
+    let stored = read_shards(transaction.client()).await.map_err(&failed)?;
+    check_all_configured(config, &stored, database)?;
+    write_shards(&config.cluster.shards, &transaction)
+        .await
+        .map_err(&failed)?;
+    if stored.is_empty() {
+        let map = ShardMap::place(config.cluster.home, &weighted(config))?;
+        write_buckets(&map, &transaction).await.map_err(&failed)?;
+    }
+    transaction.commit().await.map_err(failed)
+}
+
+async fn read_shards(client: &Client) -> Result<Vec<StoredShard>, tokio_postgres::Error> {
+    let sql = "SELECT id, host, port FROM oskol.shards ORDER BY id";
+    let rows = client.query(sql, &[]).await?;
+    let stored = |row: &tokio_postgres::Row| StoredShard {
+        id: row.get(0),
+        host: row.get(1),
+        port: row.get(2),
+    };
+    Ok(rows.iter().map(stored).collect())
+}
+
+fn check_all_configured(
+    config: &Config,
+    stored: &[StoredShard],
+    database: &str,
+) -> Result<(), ControlError> {
+    let shards = &config.cluster.shards;
+    let is_missing = |stored: &&StoredShard| !shards.iter().any(|shard| stored.is(shard));
+    match stored.iter().find(is_missing) {
+        None => Ok(()),
+        Some(missing) => Err(ControlError::Mismatch(Mismatch::MissingShard {
+            database: database.to_owned(),
+            shard: missing.id,
+            address: format!("{}:{}", missing.host, missing.port),
+        })),
+    }
+}
+
+/// The first shard that is configured at another address than the stored one.
+fn moved(config: &Config, stored: &[StoredShard], database: &str) -> Option<Mismatch> {
+    let find = |stored: &StoredShard| {
+        let mut shards = config.cluster.shards.iter();
+        let shard = shards.find(|shard| stored.is(shard) && !stored.is_at_address_of(shard))?;
+        Some(Mismatch::OtherAddress {
+            database: database.to_owned(),
+            shard: shard.id,
+            stored: format!("{}:{}", stored.host, stored.port),
+            configured: format!("{}:{}", shard.host, shard.port),
+        })
+    };
+    stored.iter().find_map(find)
+}
+
+/// Returns when no other router lives; `mismatch` when one does. A router at this one's own address is
+/// this one before a crash, and is waited for.
+async fn wait_for_silence(
+    config: &Config,
+    home: &Lent,
+    mismatch: Mismatch,
+) -> Result<(), ControlError> {
+    let own = config.listen.addresses.first().map(ToString::to_string);
+    let deadline = tokio::time::Instant::now() + SILENCE_TIME + LOOK;
+    let sql = format!(
+        "SELECT address FROM oskol.routers WHERE heartbeat > clock_timestamp() - {SILENCE}"
+    );
+    loop {
+        let living = home.query(&sql, &[]).await.map_err(home.failed())?;
+        if living.is_empty() {
+            return Ok(());
+        }
+        let is_own = |row: &tokio_postgres::Row| own.as_deref() == Some(row.get(0));
+        if !living.iter().all(is_own) || tokio::time::Instant::now() > deadline {
+            return Err(ControlError::Mismatch(mismatch));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+async fn write_shards(
+    shards: &[ShardConfig],
+    transaction: &Transaction<'_>,
+) -> Result<(), tokio_postgres::Error> {
+    let sql = "INSERT INTO oskol.shards (id, host, port, weight) VALUES ($1, $2, $3, $4)
+        ON CONFLICT (id) DO UPDATE SET host = excluded.host, port = excluded.port,
+        weight = excluded.weight";
+    for shard in shards {
+        let (id, port) = (i32::from(shard.id.0), i32::from(shard.port));
+        transaction
+            .execute(sql, &[&id, &shard.host, &port, &shard.weight])
+            .await?;
+    }
+    Ok(())
+}
+
+async fn write_buckets(
+    map: &ShardMap,
+    transaction: &Transaction<'_>,
+) -> Result<(), tokio_postgres::Error> {
+    let owners: Vec<i32> = map
+        .shards_by_bucket()
+        .iter()
+        .map(|shard| i32::from(shard.0))
+        .collect();
+    let sql = "INSERT INTO oskol.buckets (bucket, shard)
+        SELECT place - 1, shard FROM unnest($1::int4[]) WITH ORDINALITY AS owner (shard, place)";
+    transaction.execute(sql, &[&owners]).await?;
+    Ok(())
+}
+
+fn weighted(config: &Config) -> Vec<WeightedShard> {
+    let shards = config.cluster.shards.iter();
+    let weighted = |shard: &ShardConfig| WeightedShard {
+        id: shard.id,
+        weight: shard.weight,
+    };
+    shards.map(weighted).collect()
+}
