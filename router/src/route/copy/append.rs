@@ -67,7 +67,7 @@ impl<'a> Appender<'a> {
     }
 
     fn line(&self, line: &[u8], fields: impl Iterator<Item = String>, out: &mut Vec<u8>) {
-        let end = super::lines::content(line).len();
+        let end = super::lines::content(line, self.copy.options.format).len();
         out.extend_from_slice(&line[..end]);
         for field in fields {
             out.push(self.copy.options.delimiter);

@@ -86,7 +86,7 @@ impl Lines {
         self.scanned = 0;
         self.quoted = false;
         self.escaped = false;
-        let content = content(line);
+        let content = content(line, self.format());
         if content == b"\\." {
             return Ok(Step::End);
         }
@@ -217,8 +217,12 @@ impl Lines {
         }
     }
 
+    fn format(&self) -> CopyFormat {
+        self.csv.map_or(CopyFormat::Text, |_| CopyFormat::Csv)
+    }
+
     pub fn key<'a>(&self, line: &'a [u8], field: usize, scratch: &'a mut Vec<u8>) -> CopyKey<'a> {
-        let content = content(line);
+        let content = content(line, self.format());
         match self.csv {
             None => text::field(content, field, self.delimiter, &self.null, scratch),
             Some(quoting) => {
@@ -228,9 +232,22 @@ impl Lines {
     }
 }
 
-/// A line without its line end. (An escaped carriage return or newline is never the last byte of a line that
-/// has an end, and a line without one cannot end in a bare one.)
-pub fn content(line: &[u8]) -> &[u8] {
-    let line = line.strip_suffix(b"\n").unwrap_or(line);
-    line.strip_suffix(b"\r").unwrap_or(line)
+/// A line without its line end. In text format an escaped newline is data, even as the last byte of all.
+pub fn content(line: &[u8], format: CopyFormat) -> &[u8] {
+    let strip = |line: &'_ [u8], end: u8| match line.split_last() {
+        Some((&last, rest)) if last == end => {
+            format == CopyFormat::Csv || !text::is_escaped(line, rest.len())
+        }
+        _ => false,
+    };
+    let line = if strip(line, b'\n') {
+        &line[..line.len() - 1]
+    } else {
+        line
+    };
+    if strip(line, b'\r') {
+        &line[..line.len() - 1]
+    } else {
+        line
+    }
 }

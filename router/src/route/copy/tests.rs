@@ -34,6 +34,10 @@ fn copy(options: CopyOptions, key_field: usize) -> CopyFrom {
     }
 }
 
+fn copy_of_text(key_field: usize) -> CopyFrom {
+    copy(options(CopyFormat::Text), key_field)
+}
+
 /// Records as text, with their keys; the data comes in pieces of `piece` bytes.
 fn records(copy: &CopyFrom, data: &[u8], piece: usize) -> Result<Vec<String>, CopyError> {
     let mut splitter = CopySplitter::new(copy, 1000);
@@ -100,6 +104,8 @@ fn text_lines_are_cut_where_postgresql_cuts_them() {
 #[test]
 fn a_last_line_needs_no_line_end() {
     let copy = copy(options(CopyFormat::Text), 0);
+    let second = copy_of_text(1);
+    assert_eq!(in_any_pieces(&second, b"1\tx\\\n"), ["'x\\n' 1\\tx\\\\\\n"]);
     assert_eq!(
         in_any_pieces(&copy, b"1\tx\n2\ty"),
         ["'1' 1\\tx\\n", "'2' 2\\ty"]
@@ -320,14 +326,18 @@ fn a_million_rows_are_cut_in_a_fraction_of_a_second() {
     let copy = copy(options(CopyFormat::Text), 1);
     let mut data = Vec::new();
     for row in 0..1_000_000 {
-        data.extend_from_slice(format!("{row}\t{}\tsome text that is not short\n", row * 7).as_bytes());
+        data.extend_from_slice(
+            format!("{row}\t{}\tsome text that is not short\n", row * 7).as_bytes(),
+        );
     }
     let started = std::time::Instant::now();
     let mut splitter = CopySplitter::new(&copy, 1 << 20);
     let mut sum = 0_i64;
     for chunk in data.chunks(8192) {
         let each = |record: Record<'_>| {
-            let Record::Row { key, .. } = record else { return Ok(()) };
+            let Record::Row { key, .. } = record else {
+                return Ok(());
+            };
             if let Some(Key::Int(key)) = key.value(KeyType::Int8, Encoding::Utf8, &[])? {
                 sum += key;
             }
