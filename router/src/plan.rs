@@ -233,6 +233,11 @@ pub struct Ddl {
     /// When one shard fails: run, outside a transaction, on the shards where `text` has succeeded (and
     /// only there: what failed elsewhere may have failed because the object had been there before).
     pub undo: Option<String>,
+    /// The same for the shards where `text` has failed and may have left something half made.
+    pub undo_failed: Option<String>,
+    /// Outside a transaction: the home shard comes last, so that the client's own text can be run
+    /// again after a failure on another shard.
+    pub home_last: bool,
     /// The catalog snapshot must be read anew afterwards (false for VACUUM, ANALYZE, ...).
     pub changes_catalog: bool,
     /// Statements on oskol's own catalog that go with it, run on the home shard in the same
@@ -268,7 +273,12 @@ impl std::fmt::Debug for PasswordHole {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DatabaseChange {
-    Create(String),
+    /// `template`, where it is named: connections to it must be closed first.
+    Create {
+        name: String,
+        template: Option<String>,
+    },
+    /// Connections to it must be closed first, as for `Rename`.
     Drop(String),
     /// Connections to it must be closed first.
     Rename {

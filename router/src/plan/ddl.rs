@@ -203,6 +203,7 @@ impl Job<'_> {
         if index.concurrent {
             ddl.outside_transaction = true;
             ddl.undo = undo_index(index, &relation.schema);
+            ddl.undo_failed = undo_invalid_index(index, &relation.schema);
         }
         let mut plan = self.planned(ddl);
         plan.notices.extend(notice);
@@ -254,13 +255,29 @@ impl Job<'_> {
 }
 
 fn undo_index(index: &IndexStmt, schema: &str) -> Option<String> {
-    let name = format!(
+    let name = index_name(index, schema);
+    let is_safe = !index.idxname.is_empty() && !index.if_not_exists;
+    is_safe.then(|| format!("DROP INDEX CONCURRENTLY IF EXISTS {name}"))
+}
+
+/// Where CREATE INDEX CONCURRENTLY fails it may leave an index that nobody can use.
+fn undo_invalid_index(index: &IndexStmt, schema: &str) -> Option<String> {
+    let name = index_name(index, schema);
+    let block = format!(
+        "BEGIN IF EXISTS (SELECT FROM pg_catalog.pg_index i \
+         WHERE i.indexrelid = pg_catalog.to_regclass({}) AND NOT i.indisvalid) \
+         THEN DROP INDEX {name}; END IF; END",
+        names::quote_literal(&name)
+    );
+    (!index.idxname.is_empty()).then(|| format!("DO {}", names::quote_literal(&block)))
+}
+
+fn index_name(index: &IndexStmt, schema: &str) -> String {
+    format!(
         "{}.{}",
         names::quote_identifier(schema),
         names::quote_identifier(&index.idxname)
-    );
-    let is_safe = !index.idxname.is_empty() && !index.if_not_exists;
-    is_safe.then(|| format!("DROP INDEX CONCURRENTLY IF EXISTS {name}"))
+    )
 }
 
 fn placed(range: &RangeVar, context: &PlanContext<'_>) -> Placement {

@@ -20,6 +20,11 @@ impl Session {
         let branches = std::mem::take(&mut self.transaction.branches);
         for branch in branches {
             if branch.server.broken {
+                if self.pinned && branch.server.shard == self.home() {
+                    // What was pinned to it is gone with it.
+                    self.pinned = false;
+                    self.temporaries.clear();
+                }
                 self.worker.pools.give_back(branch.server);
             } else {
                 self.transaction.branches.push(branch);

@@ -2,15 +2,19 @@
 
 mod arguments;
 mod asking;
+mod at_once;
 mod broadcast;
 mod by_key;
+mod ddl;
 mod described;
 mod filling;
+mod private_catalog;
 mod reply;
 mod row_oids;
 mod scatter;
 mod session_command;
 mod sql_prepared;
+mod temporary;
 mod transaction_control;
 mod two_phase;
 
@@ -74,7 +78,6 @@ impl Session {
         invocation: &Invocation<'_>,
         in_string: bool,
     ) -> Result<(), Fault> {
-        let _ = in_string;
         match &plan.action {
             Action::Refuse(error) => Err(error.clone().into()),
             Action::Session(command) => {
@@ -97,6 +100,10 @@ impl Session {
             Action::Broadcast(broadcast) if broadcast.rewrite.is_none() => {
                 Box::pin(self.broadcast(plan.effect, invocation)).await
             }
+            Action::Ddl(ddl) => {
+                Box::pin(self.ddl_command(plan, ddl, invocation, in_string)).await
+            }
+            Action::Temporary(_) => Box::pin(self.temporary_command(plan, invocation)).await,
             _ => Err(RouterError::unsupported("not-built", "not built yet").into()),
         }
     }
@@ -114,11 +121,5 @@ impl Session {
         _message: &[u8],
     ) -> Result<(), Fault> {
         Err(RouterError::unsupported("not-built", "not built yet").into())
-    }
-}
-
-impl Session {
-    pub(super) async fn reload_private_catalog(&mut self) -> Result<(), Fault> {
-        Ok(())
     }
 }

@@ -54,6 +54,10 @@ impl Prepared {
     }
 }
 
+/// In place of a catalog version: the plan depends on what only this session sees now (temporary
+/// relations, the catalog of its open transaction), and is made anew each time.
+const OWN_PLAN: u64 = u64::MAX;
+
 /// A bound statement.
 #[derive(Debug)]
 pub enum Portal {
@@ -199,7 +203,7 @@ impl Session {
             rewritten: self.rewritten(&plan, &identity),
             identity,
             plan,
-            version: self.space.state.version,
+            version: self.plan_version(),
             by_sql: false,
         });
         self.remember(parse.name, &prepared)?;
@@ -214,6 +218,15 @@ impl Session {
         let identity = self.worker.statement(text, types);
         self.space.keep_identity(&identity);
         identity
+    }
+
+    /// The catalog version that plans made now are good for.
+    pub(super) fn plan_version(&self) -> u64 {
+        if self.transaction.private.is_some() || self.plans_are_own() {
+            OWN_PLAN
+        } else {
+            self.space.state.version
+        }
     }
 
     pub(super) fn remember(&mut self, name: &[u8], prepared: &Rc<Prepared>) -> Result<(), Fault> {
@@ -239,7 +252,7 @@ impl Session {
             .get(name)
             .ok_or_else(|| no_such_statement(name))?;
         let known = Rc::clone(known);
-        if known.version == self.space.state.version && self.transaction.private.is_none() {
+        if known.version == self.plan_version() && known.version != OWN_PLAN {
             return Ok(known);
         }
         let plan = self.plan_text(&known.identity.text)?;
@@ -247,7 +260,7 @@ impl Session {
             identity: Rc::clone(&known.identity),
             rewritten: self.rewritten(&plan, &known.identity),
             plan,
-            version: self.space.state.version,
+            version: self.plan_version(),
             by_sql: known.by_sql,
         });
         if name.is_empty() {

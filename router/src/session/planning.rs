@@ -34,7 +34,7 @@ impl Session {
     }
 
     /// Session state that plans may depend on beyond the space; then they are not shared.
-    fn plans_are_own(&self) -> bool {
+    pub(super) fn plans_are_own(&self) -> bool {
         !self.temporaries.is_empty()
     }
 

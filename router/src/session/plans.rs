@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 use schema::Snapshot;
+use schema::oids::OidMap;
 use smallvec::SmallVec;
+use topology::ShardId;
 
 use crate::backend::prepared::StatementIdentity;
 use crate::control::DatabaseState;
@@ -16,11 +18,19 @@ use crate::plan::Plan;
 /// Texts longer than this are planned each time: they are bulk loads, seldom repeated.
 const CACHED_TEXT_BYTES: usize = 16 * 1024;
 
+/// The catalog of one transaction.
+#[derive(Clone)]
+struct Private {
+    snapshot: Arc<Snapshot>,
+    /// Of the shards that have joined the transaction.
+    oids: Rc<[(ShardId, OidMap)]>,
+}
+
 /// Plans that share everything a plan depends on.
 pub struct PlanSpace {
     pub state: Arc<DatabaseState>,
     /// Where it is not the cluster's: the catalog as one transaction sees it.
-    private: Option<Arc<Snapshot>>,
+    private: Option<Private>,
     pub search_path: Rc<[String]>,
     shapes: RefCell<Cache<Box<[u8]>>>,
     texts: RefCell<Cache<Box<str>>>,
@@ -52,9 +62,17 @@ impl PlanSpace {
     }
 
     /// The same with a transaction's own view of the catalog.
-    pub fn with_snapshot(&self, snapshot: Arc<Snapshot>, capacity: usize) -> Self {
+    pub fn with_catalog(
+        &self,
+        snapshot: Arc<Snapshot>,
+        oids: Vec<(ShardId, OidMap)>,
+        capacity: usize,
+    ) -> Self {
         Self {
-            private: Some(snapshot),
+            private: Some(Private {
+                snapshot,
+                oids: oids.into(),
+            }),
             ..Self::new(
                 Arc::clone(&self.state),
                 Rc::clone(&self.search_path),
@@ -72,11 +90,18 @@ impl PlanSpace {
     }
 
     pub fn snapshot(&self) -> &Snapshot {
-        self.private.as_ref().unwrap_or(&self.state.snapshot)
+        match &self.private {
+            Some(private) => &private.snapshot,
+            None => &self.state.snapshot,
+        }
     }
 
     /// How the oids of `shard` are translated; `None`: they are the home shard's.
-    pub fn oids(&self, shard: topology::ShardId) -> Option<&schema::oids::OidMap> {
+    pub fn oids(&self, shard: ShardId) -> Option<&OidMap> {
+        let private = self.private.as_ref().map(|private| private.oids.iter());
+        if let Some((_, map)) = private.into_iter().flatten().find(|(id, _)| *id == shard) {
+            return Some(map).filter(|map| !map.is_identity());
+        }
         let position = self.state.map.shards().binary_search(&shard).ok()?;
         self.state.oids.get(position)?.as_ref()
     }

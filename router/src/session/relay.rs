@@ -212,7 +212,8 @@ impl Session {
             self.slots.pop_front();
         }
         let server = &mut self.transaction.branches[index].server;
-        let oids = self.space.oids(server.shard);
+        let space = self.transaction.private.as_ref().unwrap_or(&self.space);
+        let oids = space.oids(server.shard);
         if (oids.is_none() && parameters.is_none()) || header.tag == tag::NO_DATA {
             *position += header.length;
             return Ok(());

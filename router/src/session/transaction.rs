@@ -97,8 +97,10 @@ pub struct Transaction {
     pub search_path_touched: bool,
     /// Sequences whose leased blocks are void once this is committed.
     pub reset_sequences: Vec<crate::plan::SequenceName>,
-    /// Temporary relations as they were when the transaction began.
-    pub temporaries_before: Option<std::collections::HashSet<String>>,
+    /// Temporary relations were made or dropped: ask again when the transaction ends.
+    pub temporaries_touched: bool,
+    /// The cluster's lock for DDL is held, and `private` was read under it.
+    pub catalog_locked: bool,
 }
 
 impl Transaction {

@@ -114,6 +114,7 @@ fn ddl(ddl: &Ddl) -> String {
     for (marked, mark) in [
         (ddl.outside_transaction, " outside"),
         (!ddl.changes_catalog, " same catalog"),
+        (ddl.home_last, " home last"),
     ] {
         out.push_str(if marked { mark } else { "" });
     }
@@ -135,6 +136,9 @@ fn ddl(ddl: &Ddl) -> String {
         .for_each(|text| line("other shards also", text));
     if let Some(undo) = &ddl.undo {
         line("undo", undo);
+    }
+    if let Some(undo) = &ddl.undo_failed {
+        line("undo failed", undo);
     }
     if let Some(database) = &ddl.database {
         line("database", &format!("{database:?}"));

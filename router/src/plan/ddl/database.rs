@@ -7,6 +7,7 @@ use super::{Job, Planned};
 use crate::error::RouterError;
 use crate::plan::DatabaseChange;
 use crate::plan::names::quote_identifier;
+use crate::plan::scope;
 
 pub fn create(job: &Job<'_>, create: &CreatedbStmt) -> Planned {
     not_reserved(&create.dbname)?;
@@ -18,7 +19,10 @@ pub fn create(job: &Job<'_>, create: &CreatedbStmt) -> Planned {
         "DROP DATABASE IF EXISTS {}",
         quote_identifier(&create.dbname)
     ));
-    ddl.database = Some(DatabaseChange::Create(create.dbname.clone()));
+    ddl.database = Some(DatabaseChange::Create {
+        name: create.dbname.clone(),
+        template: template(&create.options),
+    });
     Ok(job.planned(ddl))
 }
 
@@ -35,6 +39,10 @@ pub fn drop(job: &Job<'_>, drop: &DropdbStmt) -> Planned {
     ddl.outside_transaction = true;
     ddl.changes_catalog = false;
     ddl.database = Some(DatabaseChange::Drop(drop.dbname.clone()));
+    // Where another shard fails the database is still there at home, and can be dropped again.
+    let anyway = DropdbStmt { missing_ok: true, ..drop.clone() };
+    ddl.text_other_shards = Some(super::deparse(NodeEnum::DropdbStmt(anyway))?);
+    ddl.home_last = true;
     Ok(job.planned(ddl))
 }
 
@@ -43,6 +51,16 @@ pub fn alter(job: &Job<'_>, alter: &AlterDatabaseStmt) -> Planned {
     let mut ddl = job.everywhere();
     ddl.changes_catalog = false;
     Ok(job.planned(ddl))
+}
+
+/// The database that `TEMPLATE` names.
+fn template(options: &[Node]) -> Option<String> {
+    options.iter().find_map(|option| match option.node.as_ref()? {
+        NodeEnum::DefElem(option) if option.defname == "template" => {
+            scope::string(option.arg.as_deref()?).map(str::to_owned)
+        }
+        _ => None,
+    })
 }
 
 /// `oskol` is the admin database on the wire.

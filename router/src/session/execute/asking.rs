@@ -93,8 +93,9 @@ impl Session {
     ) -> Result<Asked, Fault> {
         let in_transaction = self.transaction.state != State::Idle;
         let version = self.space.state.version;
+        let space = self.transaction.private.as_ref().unwrap_or(&self.space);
         let branch = &mut self.transaction.branches[index];
-        let oids = self.space.oids(branch.server.shard);
+        let oids = space.oids(branch.server.shard);
         let type_ = |oid: u32| oids.map_or(oid, |map| map.type_oid(oid, Direction::FromHome));
         let mut slots = Slots::new();
         if in_transaction && !branch.begun {

@@ -70,7 +70,7 @@ impl Session {
             return Ok(());
         }
         let mut translated = BytesMut::new();
-        let oids = self.space.oids(shard);
+        let oids = self.current_space().oids(shard);
         rewrite_description(&mut translated, message[0], message, oids, None)?;
         let description = RowDescription::parse(&translated[5..])?;
         merge::describe(&description, hidden, &mut self.out);

@@ -31,7 +31,7 @@ impl Session {
         }
         let identity = self.worker.statement(text, &types);
         self.check_text(&identity).await?;
-        let version = self.space.state.version;
+        let version = self.plan_version();
         let prepared = Rc::new(Prepared {
             rewritten: self.rewritten(&plan, &identity),
             identity,

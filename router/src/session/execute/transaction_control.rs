@@ -39,9 +39,6 @@ impl Session {
         self.transaction.state = State::Open;
         self.transaction.implicit = false;
         self.transaction.modes = modes.trim().to_owned();
-        if !self.temporaries.is_empty() {
-            self.transaction.temporaries_before = Some(self.temporaries.clone());
-        }
     }
 
     pub(super) async fn commit_command(&mut self, chain: bool) -> Result<(), Fault> {
@@ -114,9 +111,12 @@ impl Session {
             .await?;
         self.transaction.cut_log(name);
         self.transaction.state = State::Open;
-        if self.transaction.catalog_changed {
+        // The lock may have been taken after the savepoint, and is gone then.
+        self.transaction.catalog_locked = false;
+        if self.transaction.private.is_some() {
             self.reload_private_catalog().await?;
         }
+        self.read_temporaries_at_savepoint().await?;
         self.answer_complete("ROLLBACK");
         Ok(())
     }
@@ -170,8 +170,9 @@ impl Session {
         self.cursors.clear();
         if committed {
             self.keep_settings(ended.settings);
-        } else if let Some(before) = ended.temporaries_before {
-            self.temporaries = before;
+        }
+        if ended.temporaries_touched {
+            self.read_temporaries_at_end().await;
         }
         if ended.search_path_touched {
             self.read_search_path_again().await;
