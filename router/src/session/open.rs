@@ -26,7 +26,7 @@ pub async fn open(
     handshaken: Box<Handshaken>,
     cancel: CancelHandle,
     peer: Peer,
-) -> Option<(Session, BytesMut)> {
+) -> Option<(Box<Session>, BytesMut)> {
     let received = handshaken.received.clone();
     let Handshaken {
         stream,
@@ -71,7 +71,7 @@ pub async fn open(
     });
     let path: Rc<[String]> = Rc::from([]);
     let metrics = worker.metrics.database(database.name());
-    let mut session = Session {
+    let mut session = Box::new(Session {
         space: worker.space(&database, &path),
         shared,
         client: stream,
@@ -102,7 +102,7 @@ pub async fn open(
         last_ids: Default::default(),
         last_id: None,
         worker,
-    };
+    });
     match session.greet(&cancel).await {
         Ok(()) => {
             session.enlist(cancel);
@@ -115,7 +115,10 @@ pub async fn open(
     }
 }
 
-async fn goodbye(mut stream: crate::stream::Stream, out: BytesMut) -> Option<(Session, BytesMut)> {
+async fn goodbye(
+    mut stream: crate::stream::Stream,
+    out: BytesMut,
+) -> Option<(Box<Session>, BytesMut)> {
     let _ = stream.send(&out).await;
     stream.close().await;
     None
@@ -187,7 +190,7 @@ impl Session {
     }
 
     /// The log-in has failed after all: FATAL.
-    async fn refuse(mut self, fault: Fault) {
+    async fn refuse(mut self: Box<Self>, fault: Fault) {
         match fault {
             Fault::Router(error) => {
                 super::answer::error_response(&mut self.out, Severity::Fatal, &error);

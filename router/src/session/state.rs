@@ -75,7 +75,7 @@ pub struct Session {
 impl Session {
     /// Serves the client until it leaves. Everything leased is given back or closed. `inbuf`: what
     /// the client has sent ahead.
-    pub async fn run(mut self, mut inbuf: BytesMut) {
+    pub async fn run(mut self: Box<Self>, mut inbuf: BytesMut) {
         let fault = loop {
             if let Err(fault) = self.messages(&mut inbuf).await {
                 break fault;
@@ -87,13 +87,16 @@ impl Session {
                 break fault;
             }
         };
-        self.end(fault).await;
+        Box::pin(self.end(fault)).await;
     }
 
     /// Reads from the client; while nothing comes no buffer is held.
     async fn wait_for_client(&mut self, inbuf: &mut BytesMut) -> Result<(), Fault> {
         let stop = Rc::clone(&self.shared);
         self.shared.status.set(self.transaction.state.byte());
+        if self.out.capacity() > 0 {
+            self.out = BytesMut::new();
+        }
         if inbuf.is_empty() {
             if let Stream::Tcp(tcp) = &self.client {
                 tokio::select! {
