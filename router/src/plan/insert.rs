@@ -35,16 +35,19 @@ fn try_plan(statement: &Statement, insert: &InsertStmt, context: &PlanContext<'_
     let Some(range) = insert.relation.as_ref() else {
         return Ok(Plan::new(Action::Home, effect, "an INSERT without a table"));
     };
+    if range.schemaname == "oskol" {
+        return Err(super::unsupported::oskol_schema());
+    }
     let facts = Facts::of(insert);
+    if facts.calls(&["set_config"]) {
+        return Err(super::session_command::set_config_refusal());
+    }
     let others = others::of(&facts, range, context)?;
     let relation = match scope::find(range, context) {
         Found::Relation(relation) => relation,
         Found::Temporary => return into_temporary(&others, effect),
         Found::Home => return into_local(&facts, &others, effect, context),
     };
-    if matches!(range.schemaname.as_str(), "oskol") {
-        return Err(super::unsupported::oskol_schema());
-    }
     match scope::placement(&relation, context) {
         Placement::Local if relation.kind == RelationKind::View => {
             into_view(&relation, &facts, &others, effect, context)
