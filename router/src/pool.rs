@@ -3,7 +3,6 @@
 //! The limit per shard is for the whole process, so it is counted in atomics shared by the workers;
 //! all else is a worker's own. Must never know: statements, clients' protocol.
 
-
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;

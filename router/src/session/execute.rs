@@ -13,6 +13,8 @@ mod reply;
 mod row_oids;
 mod scatter;
 mod session_command;
+mod shares;
+mod split_insert;
 mod sql_prepared;
 mod temporary;
 mod transaction_control;
@@ -97,8 +99,11 @@ impl Session {
                 let effect = plan.effect;
                 Box::pin(self.scatter(scatter, &shards, effect, invocation)).await
             }
-            Action::Broadcast(broadcast) if broadcast.rewrite.is_none() => {
-                Box::pin(self.broadcast(plan.effect, invocation)).await
+            Action::Broadcast(broadcast) => {
+                Box::pin(self.broadcast(broadcast, plan.effect, invocation)).await
+            }
+            Action::Split(Split::Insert(insert)) => {
+                Box::pin(self.run_split_insert(insert, plan, invocation)).await
             }
             Action::Ddl(ddl) => {
                 Box::pin(self.ddl_command(plan, ddl, invocation, in_string)).await

@@ -10,9 +10,10 @@ use super::super::fault::Fault;
 use super::super::state::Session;
 use super::Invocation;
 use super::asking::Asked;
+use super::by_key::Filled;
 use super::reply::Reply;
 use crate::error::RouterError;
-use crate::plan::Effect;
+use crate::plan::{Broadcast, Effect};
 
 /// What came of a statement that must do the same everywhere.
 #[derive(Debug, Default)]
@@ -27,9 +28,14 @@ impl Session {
     /// Runs the invocation's statement on all shards; the client sees the home shard's reply.
     pub(super) async fn broadcast(
         &mut self,
+        broadcast: &Broadcast,
         effect: Effect,
         invocation: &Invocation<'_>,
     ) -> Result<(), Fault> {
+        let filled = match &broadcast.rewrite {
+            Some(rewrite) => self.fill_rewrite(rewrite, invocation).await?,
+            None => Filled::with(self.statement_for_shards(invocation, None)),
+        };
         self.open_around();
         let shards = self.space.state.map.shards().to_vec();
         let mut reply = Reply::to(invocation);
@@ -37,7 +43,9 @@ impl Session {
         self.join_all(&shards).await?;
         let (first, others) = shards.split_at(1.min(shards.len()));
         for group in [first, others] {
-            let mut asked = self.ask_all(group, None, effect, invocation).await?;
+            let mut asked = self
+                .ask_statement(group, &filled.identity, &filled.ids, effect, invocation)
+                .await?;
             let heard = self.hear_same(&mut asked, &mut reply, &mut same).await;
             self.unless_called_off(&mut asked, heard).await?;
         }

@@ -15,13 +15,51 @@ use super::Invocation;
 use super::filling::{self, Filling};
 use crate::backend::prepared::StatementIdentity;
 use crate::error::RouterError;
-use crate::plan::{Action, ByKey, Effect, Fallback, Plan, Rewrite};
+use crate::plan::{Action, ByKey, Effect, Fallback, Plan, Rewrite, Split};
 use crate::route::{self, Arguments, Target};
 
 /// PostgreSQL's oid of the type of ids.
 pub(in crate::session) const INT8: u32 = 20;
 
+/// A rewritten statement as shards get it.
+#[derive(Debug)]
+pub(super) struct Filled {
+    pub identity: Rc<StatementIdentity>,
+    /// Parameters behind the client's own, of type int8 in binary.
+    pub ids: Vec<[u8; 8]>,
+}
+
+impl Filled {
+    /// A statement without holes.
+    pub fn with(identity: Rc<StatementIdentity>) -> Self {
+        Self {
+            identity,
+            ids: Vec::new(),
+        }
+    }
+}
+
 impl Session {
+    /// Takes ids for a statement that runs as it then is on any number of shards.
+    pub(super) async fn fill_rewrite(
+        &mut self,
+        rewrite: &Rewrite,
+        invocation: &Invocation<'_>,
+    ) -> Result<Filled, Fault> {
+        let Invocation::Extended { identity, bind, .. } = invocation else {
+            let filling = self.fill(&rewrite.pieces).await?;
+            let mut text = String::new();
+            filling::literal_text(&rewrite.pieces, &filling.values, &mut text);
+            return Ok(Filled::with(super::shares::unshared(&text, &[])));
+        };
+        check_parameter_count(bind, client_parameters(rewrite, &identity.types))?;
+        let filling = self.fill(&rewrite.pieces).await?;
+        Ok(Filled {
+            identity: self.rewritten_statement(rewrite, identity),
+            ids: images(&filling.values),
+        })
+    }
+
     /// A ByKey statement that cannot be sent on as it is: it needs ids, or its key is not known.
     pub(super) async fn run_by_key(
         &mut self,
@@ -82,9 +120,14 @@ impl Session {
         prepared: &Rc<Prepared>,
         parsed_now: bool,
     ) -> Result<Option<ShardId>, Fault> {
-        let (Action::ByKey(by_key), Some(sent)) = (&prepared.plan.action, &prepared.rewritten)
-        else {
-            return Ok(None);
+        let (by_key, sent) = match (&prepared.plan.action, &prepared.rewritten) {
+            (Action::ByKey(by_key), Some(sent)) => (by_key, sent),
+            (Action::Split(Split::Insert(insert)), _) => {
+                return self
+                    .bind_insert_whole(insert, bind, prepared, parsed_now)
+                    .await;
+            }
+            _ => return Ok(None),
         };
         let Some(rewrite) = &by_key.rewrite else {
             return Ok(None);
@@ -96,16 +139,30 @@ impl Session {
             types: &prepared.identity.types,
         };
         let shard = self.shard_of_new_row(by_key, arguments, &filling)?;
+        self.bind_on(shard, bind, prepared, sent, &filling.values, parsed_now)
+            .await?;
+        Ok(Some(shard))
+    }
+
+    /// Sends a Bind of `sent` with `ids` behind the client's own parameters.
+    pub(super) async fn bind_on(
+        &mut self,
+        shard: ShardId,
+        bind: &Bind<'_>,
+        prepared: &Prepared,
+        sent: &Rc<StatementIdentity>,
+        ids: &[i64],
+        parsed_now: bool,
+    ) -> Result<(), Fault> {
         let index = self.activate(shard).await?;
         self.note_effect(index, prepared.plan.effect);
         self.ensure_prepared(index, sent, parsed_now, bind.statement)?;
-        let images: Vec<[u8; 8]> = filling.values.iter().map(|id| id.to_be_bytes()).collect();
+        let images = images(ids);
         let appended: Vec<_> = images
             .iter()
             .map(|image| (Format::Binary, Some(image.as_slice())))
             .collect();
-        self.send_bind(index, bind, sent, &appended)?;
-        Ok(Some(shard))
+        self.send_bind(index, bind, sent, &appended)
     }
 
     /// The statement as shards get it, where its text is not the client's own.
@@ -137,6 +194,11 @@ impl Session {
         let text = filling::parameter_text(rewrite, own);
         self.worker.statement(&text, &types)
     }
+}
+
+/// The ids in binary.
+fn images(ids: &[i64]) -> Vec<[u8; 8]> {
+    ids.iter().map(|id| id.to_be_bytes()).collect()
 }
 
 /// How many parameters the client's own statement has: those used, or declared.

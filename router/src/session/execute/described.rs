@@ -12,9 +12,10 @@ use super::super::fault::Fault;
 use super::super::slots::Answer;
 use super::super::state::Session;
 use super::super::transaction::State;
+use crate::backend::prepared::StatementIdentity;
 use crate::backend::{Message, QueryError};
 use crate::merge::Column;
-use crate::plan::{Action, Plan, SessionCommand, Split};
+use crate::plan::{Action, Plan, SessionCommand};
 
 /// What a shard says of a statement.
 struct Description {
@@ -40,7 +41,7 @@ impl Session {
             return Ok(());
         }
         self.take_over().await?;
-        let description = self.ask_description(prepared).await?;
+        let description = self.ask_description(&prepared.identity).await?;
         match bind {
             None => {
                 self.out.extend_from_slice(&description.parameters);
@@ -52,14 +53,16 @@ impl Session {
     }
 
     /// Has the home shard parse and describe the statement's text.
-    async fn ask_description(&mut self, prepared: &Rc<Prepared>) -> Result<Description, Fault> {
+    async fn ask_description(
+        &mut self,
+        identity: &StatementIdentity,
+    ) -> Result<Description, Fault> {
         let home = self.home();
         let index = self.joined(home).await?;
         self.finish_begin(index).await?;
         let branch = &mut self.transaction.branches[index];
         let server = &mut branch.server;
         server.prepared.unnamed = None;
-        let identity = &prepared.identity;
         let types = identity.types.iter().copied();
         write::parse(&mut server.outbuf, b"", identity.text.as_bytes(), types)?;
         write::describe(&mut server.outbuf, StatementOrPortal::Statement, b"");
@@ -94,7 +97,18 @@ impl Session {
             return Ok(());
         }
         self.take_over().await?;
-        self.ask_description(prepared).await.map(|_| ())
+        self.ask_description(&prepared.identity).await.map(|_| ())
+    }
+
+    /// The types of a statement's parameters, in the home shard's oids.
+    pub(in crate::session) async fn described_types(
+        &mut self,
+        identity: &StatementIdentity,
+    ) -> Result<Vec<u32>, Fault> {
+        let description = self.ask_description(identity).await?;
+        let body = description.parameters.get(5..).unwrap_or_default();
+        let parameters = wire::backend::ParameterDescription::parse(body)?;
+        Ok(parameters.types.iter().collect())
     }
 
     /// COMMIT in a pipeline of one shard goes along with it: no further round trip.
@@ -142,10 +156,7 @@ impl Session {
 /// when it is bound at once.
 pub(in crate::session) fn tells_its_mistakes(plan: &Plan) -> bool {
     match &plan.action {
-        Action::Scatter(_) => true,
-        Action::Split(split) => !matches!(split, Split::Insert(_)),
-        Action::ByKey(by_key) => by_key.rewrite.is_none(),
-        Action::Broadcast(broadcast) => broadcast.rewrite.is_none(),
+        Action::Scatter(_) | Action::Split(_) | Action::ByKey(_) | Action::Broadcast(_) => true,
         _ => false,
     }
 }

@@ -97,18 +97,30 @@ impl Session {
         effect: Effect,
         invocation: &Invocation<'_>,
     ) -> Result<SmallVec<[Asked; 8]>, Fault> {
-        let branches = self.join_all(shards).await?;
         let identity = self.statement_for_shards(invocation, text);
-        let parameters: Vec<_> = invocation
-            .bind()
-            .map(|bind| bind.parameters().collect())
-            .unwrap_or_default();
+        self.ask_statement(shards, &identity, &[], effect, invocation)
+            .await
+    }
+
+    /// One statement queued for all `shards`, with the client's parameters and `ids` behind them.
+    pub(super) async fn ask_statement(
+        &mut self,
+        shards: &[ShardId],
+        identity: &Rc<StatementIdentity>,
+        ids: &[[u8; 8]],
+        effect: Effect,
+        invocation: &Invocation<'_>,
+    ) -> Result<SmallVec<[Asked; 8]>, Fault> {
+        let branches = self.join_all(shards).await?;
+        let own = invocation.bind().map(|bind| bind.parameters());
+        let ids = ids.iter().map(|id| (Format::Binary, Some(id.as_slice())));
+        let parameters: Vec<_> = own.into_iter().flatten().chain(ids).collect();
         let formats: Vec<Format> = invocation
             .bind()
             .map(|bind| bind.result_formats().iter().collect())
             .unwrap_or_default();
         let request = Request {
-            identity: &identity,
+            identity,
             named: invocation
                 .bind()
                 .is_some_and(|bind| !bind.statement.is_empty()),
@@ -126,7 +138,7 @@ impl Session {
     }
 
     /// What the shards are to prepare: of a simple query nothing is kept.
-    fn statement_for_shards(
+    pub(super) fn statement_for_shards(
         &self,
         invocation: &Invocation<'_>,
         text: Option<&str>,

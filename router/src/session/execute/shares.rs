@@ -1,0 +1,247 @@
+//! Rows that go to several shards in one global transaction, and the rows that RETURNING gives back, in the
+//! order of the client's own. Takes each shard's statement; must never know how rows were divided.
+
+use std::borrow::Cow;
+use std::rc::Rc;
+
+use bytes::{Bytes, BytesMut};
+use topology::ShardId;
+use wire::Format;
+use wire::backend::{CommandComplete, RowDescription, tag};
+
+use super::super::fault::Fault;
+use super::super::state::Session;
+use super::Invocation;
+use super::asking::{Asked, Request};
+use super::reply::Reply;
+use super::row_oids::RowOids;
+use crate::backend::Message;
+use crate::backend::prepared::StatementIdentity;
+use crate::plan::Effect;
+
+/// A parameter of one shard's statement.
+pub(super) type Parameter<'a> = (Format, Option<Cow<'a, [u8]>>);
+
+/// What one shard is to insert.
+#[derive(Debug)]
+pub(super) struct Share<'a> {
+    pub shard: ShardId,
+    pub text: String,
+    /// Of `parameters`, in the home shard's oids; 0 where the shard finds out.
+    pub types: Vec<u32>,
+    pub parameters: Vec<Parameter<'a>>,
+}
+
+/// In which order rows come back.
+pub(super) enum Order<'a> {
+    /// The n-th row of the client's statement comes from the share of this position.
+    Given(&'a [usize]),
+    /// Some rows may be missing, and none tells which: one share after another.
+    ByShare,
+}
+
+impl Session {
+    /// Runs every share at once and replies to the client.
+    pub(super) async fn run_shares(
+        &mut self,
+        shares: &[Share<'_>],
+        order: &Order<'_>,
+        effect: Effect,
+        invocation: &Invocation<'_>,
+    ) -> Result<(), Fault> {
+        self.open_around();
+        let mut asked = Vec::with_capacity(shares.len());
+        let outcome = match self
+            .ask_shares(shares, effect, invocation, &mut asked)
+            .await
+        {
+            Ok(()) => {
+                self.relay_shares(&mut asked, shares, order, invocation)
+                    .await
+            }
+            Err(fault) => Err(fault),
+        };
+        match outcome {
+            Ok((reply, complete)) => self.reply_complete(reply, &complete),
+            Err(fault) => {
+                Box::pin(self.call_off(&mut asked)).await;
+                Err(fault)
+            }
+        }
+    }
+
+    async fn ask_shares(
+        &mut self,
+        shares: &[Share<'_>],
+        effect: Effect,
+        invocation: &Invocation<'_>,
+        asked: &mut Vec<Asked>,
+    ) -> Result<(), Fault> {
+        let shards: Vec<ShardId> = shares.iter().map(|share| share.shard).collect();
+        let branches = self.join_all(&shards).await?;
+        let formats = result_formats(invocation);
+        for (share, index) in shares.iter().zip(branches) {
+            self.note_effect(index, effect);
+            let parameters = share.parameters.iter();
+            let parameters: Vec<_> = parameters
+                .map(|(format, value)| (*format, value.as_deref()))
+                .collect();
+            let request = Request {
+                identity: &unshared(&share.text, &share.types),
+                named: false,
+                parameters: &parameters,
+                result_formats: &formats,
+            };
+            asked.push(self.ask(index, &request)?);
+        }
+        Ok(())
+    }
+
+    /// Passes the rows on as they come; gives the CommandComplete for the client.
+    async fn relay_shares(
+        &mut self,
+        asked: &mut [Asked],
+        shares: &[Share<'_>],
+        order: &Order<'_>,
+        invocation: &Invocation<'_>,
+    ) -> Result<(Reply, Bytes), Fault> {
+        let mut relay = Relay {
+            reply: Reply::to(invocation),
+            complete: vec![None; asked.len()],
+            described: false,
+            row_oids: asked.iter().map(|_| None).collect(),
+        };
+        if let Order::Given(positions) = order {
+            for &position in *positions {
+                self.relay_until_row(&mut relay, asked, shares, position, true)
+                    .await?;
+            }
+        }
+        for position in 0..asked.len() {
+            self.relay_until_row(&mut relay, asked, shares, position, false)
+                .await?;
+        }
+        let complete = relay.complete()?;
+        Ok((relay.reply, complete))
+    }
+
+    /// Passes on one row of a share, or all of them. A trigger may have swallowed rows: then the end of the
+    /// share comes early.
+    async fn relay_until_row(
+        &mut self,
+        relay: &mut Relay,
+        asked: &mut [Asked],
+        shares: &[Share<'_>],
+        position: usize,
+        one_row: bool,
+    ) -> Result<(), Fault> {
+        if one_row && relay.complete[position].is_some() {
+            return Ok(());
+        }
+        while let Some(message) = self.next_message(asked, position).await? {
+            let is_row = message.tag == tag::DATA_ROW;
+            self.relay_share(relay, shares[position].shard, position, message)
+                .await?;
+            if one_row && (is_row || relay.complete[position].is_some()) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    async fn relay_share(
+        &mut self,
+        relay: &mut Relay,
+        shard: ShardId,
+        position: usize,
+        message: Message,
+    ) -> Result<(), Fault> {
+        match message.tag {
+            tag::ROW_DESCRIPTION => self.describe_share(relay, shard, position, &message),
+            tag::DATA_ROW => {
+                let rewrite = relay.row_oids[position].as_ref();
+                let translated = rewrite
+                    .zip(self.space.oids(shard))
+                    .map(|(columns, oids)| columns.rewrite(oids, &message.bytes.slice(5..)));
+                let row = |out: &mut BytesMut| {
+                    match &translated {
+                        Some(body) => {
+                            out.extend_from_slice(&message.bytes[..5]);
+                            out.extend_from_slice(body);
+                        }
+                        None => out.extend_from_slice(&message.bytes),
+                    }
+                    Ok(true)
+                };
+                self.reply_row(&mut relay.reply, row).await.map(|_| ())
+            }
+            tag::COMMAND_COMPLETE => {
+                relay.complete[position] = Some(message.bytes);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Session {
+    /// The client is told once; the rows of each share may have oids of their own.
+    fn describe_share(
+        &mut self,
+        relay: &mut Relay,
+        shard: ShardId,
+        position: usize,
+        message: &Message,
+    ) -> Result<(), Fault> {
+        if let Some(oids) = self.space.oids(shard) {
+            let description = RowDescription::parse(message.body())?;
+            relay.row_oids[position] = RowOids::of(&description, oids);
+        }
+        if std::mem::replace(&mut relay.described, true) {
+            return Ok(());
+        }
+        self.reply_description(&mut relay.reply, shard, &message.bytes, 0)
+    }
+}
+
+/// What has come so far.
+struct Relay {
+    reply: Reply,
+    /// CommandComplete of each share.
+    complete: Vec<Option<Bytes>>,
+    described: bool,
+    /// What in the rows of each share must be rewritten.
+    row_oids: Vec<Option<RowOids>>,
+}
+
+impl Relay {
+    /// One CommandComplete with the rows of all.
+    fn complete(&self) -> Result<Bytes, Fault> {
+        let mut rows = 0;
+        for message in self.complete.iter().flatten() {
+            rows += CommandComplete::parse(&message[5..])?.rows().unwrap_or(0);
+        }
+        let mut out = BytesMut::new();
+        if let Some(first) = self.complete.iter().flatten().next() {
+            CommandComplete::parse(&first[5..])?.write_with_rows(&mut out, rows);
+        }
+        Ok(out.freeze())
+    }
+}
+
+/// Such texts are long and seldom come again: they are kept by nobody.
+pub(super) fn unshared(text: &str, types: &[u32]) -> Rc<StatementIdentity> {
+    Rc::new(StatementIdentity {
+        number: 0,
+        text: text.into(),
+        types: types.into(),
+        server_name: Box::default(),
+    })
+}
+
+fn result_formats(invocation: &Invocation<'_>) -> Vec<Format> {
+    match invocation {
+        Invocation::Simple { .. } => Vec::new(),
+        Invocation::Extended { bind, .. } => bind.result_formats().iter().collect(),
+    }
+}

@@ -1,0 +1,388 @@
+//! INSERT of many rows, each to the shard of its key: one statement for each shard concerned, with just the
+//! parameters that its rows use.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use rustc_hash::FxHashMap;
+use topology::ShardId;
+use wire::Format;
+use wire::frontend::Bind;
+
+use super::super::extended::Prepared;
+use super::super::fault::Fault;
+use super::super::state::Session;
+use super::Invocation;
+use super::by_key::check_parameter_count;
+use super::filling::{self, Filling};
+use super::shares::{Order, Share};
+use crate::error::RouterError;
+use crate::plan::{KeyExpr, Piece, Plan, Rewrite, SplitInsert};
+use crate::route::{self, Arguments, Target};
+
+/// Ids for all parts of the statement.
+struct Filled {
+    head: Filling,
+    rows: Vec<Filling>,
+    tail: Filling,
+}
+
+impl Session {
+    pub(super) async fn run_split_insert(
+        &mut self,
+        insert: &SplitInsert,
+        plan: &Plan,
+        invocation: &Invocation<'_>,
+    ) -> Result<(), Fault> {
+        check_parameters(insert, invocation)?;
+        let filled = self.fill_insert(insert).await?;
+        let places = self.places(insert, &filled.rows, invocation.arguments())?;
+        let by_shard = by_shard(&places);
+        if let (1, Invocation::Simple { .. }, Some(shard)) =
+            (by_shard.len(), invocation, places.first())
+        {
+            let text = whole_text(insert, &filled);
+            return self
+                .run_on_one(*shard, &text, plan.effect, invocation)
+                .await;
+        }
+        let types = self.parameter_types(insert, invocation).await?;
+        let shares: Vec<Share<'_>> = by_shard
+            .iter()
+            .map(|(shard, rows)| share(insert, &filled, *shard, rows, &types, invocation))
+            .collect();
+        let positions = positions(&places, &by_shard);
+        let order = if insert.returning && !insert.may_skip_rows {
+            Order::Given(&positions)
+        } else {
+            Order::ByShare
+        };
+        self.run_shares(&shares, &order, plan.effect, invocation)
+            .await
+    }
+
+    async fn fill_insert(&mut self, insert: &SplitInsert) -> Result<Filled, Fault> {
+        let head = self.fill(&insert.head).await?;
+        let mut rows = Vec::with_capacity(insert.rows.len());
+        for row in &insert.rows {
+            rows.push(self.fill(&row.text).await?);
+        }
+        let tail = self.fill(&insert.tail).await?;
+        Ok(Filled { head, rows, tail })
+    }
+
+    /// The shard of every row. A row without one (PostgreSQL will refuse it) goes with another.
+    fn places(
+        &self,
+        insert: &SplitInsert,
+        fillings: &[Filling],
+        arguments: Arguments<'_>,
+    ) -> Result<Vec<ShardId>, Fault> {
+        let map = &self.space.state.map;
+        let encoding = self.encoding();
+        let rows = insert.rows.iter().zip(fillings);
+        let targets: Vec<Target> = rows
+            .map(|(row, filling)| {
+                route::target(
+                    &row.key,
+                    insert.key_type,
+                    arguments,
+                    &filling.ids,
+                    encoding,
+                    map,
+                )
+            })
+            .collect();
+        settle(&targets, || self.any_shard())
+    }
+
+    /// Rows of several parameters may share one whose type only the whole statement tells.
+    async fn parameter_types(
+        &mut self,
+        insert: &SplitInsert,
+        invocation: &Invocation<'_>,
+    ) -> Result<Vec<u32>, Fault> {
+        let Invocation::Extended { identity, .. } = invocation else {
+            return Ok(Vec::new());
+        };
+        if !shares_undeclared(insert, &identity.types) {
+            return Ok(identity.types.to_vec());
+        }
+        self.described_types(identity).await
+    }
+
+    /// All rows go to one shard, as the keys tell before any id is taken: then the statement stays whole, in
+    /// that shard's pipeline.
+    pub(super) async fn bind_insert_whole(
+        &mut self,
+        insert: &SplitInsert,
+        bind: &Bind<'_>,
+        prepared: &Rc<Prepared>,
+        parsed_now: bool,
+    ) -> Result<Option<ShardId>, Fault> {
+        let arguments = Arguments::Bound {
+            bind,
+            types: &prepared.identity.types,
+        };
+        let Some(shard) = self.only_shard(insert, arguments) else {
+            return Ok(None);
+        };
+        let rewrite = as_one(insert);
+        if filling::holes(&rewrite) == 0 {
+            let whole = Rc::clone(&prepared.identity);
+            self.bind_on(shard, bind, prepared, &whole, &[], parsed_now)
+                .await?;
+            return Ok(Some(shard));
+        }
+        let wanted = super::client_parameters(&rewrite, &prepared.identity.types);
+        check_parameter_count(bind, wanted)?;
+        let filling = self.fill(&rewrite.pieces).await?;
+        let sent = self.rewritten_statement(&rewrite, &prepared.identity);
+        self.bind_on(shard, bind, prepared, &sent, &filling.values, parsed_now)
+            .await?;
+        Ok(Some(shard))
+    }
+
+    fn only_shard(&self, insert: &SplitInsert, arguments: Arguments<'_>) -> Option<ShardId> {
+        let map = &self.space.state.map;
+        let encoding = self.encoding();
+        let mut only = None;
+        for row in &insert.rows {
+            if needs_id(&row.key) {
+                return None;
+            }
+            match route::target(&row.key, insert.key_type, arguments, &[], encoding, map) {
+                Target::Shard(shard) if *only.get_or_insert(shard) == shard => {}
+                _ => return None,
+            }
+        }
+        only
+    }
+}
+
+/// Every target's shard; rows without a key go where others go.
+pub(super) fn settle(
+    targets: &[Target],
+    any: impl FnOnce() -> ShardId,
+) -> Result<Vec<ShardId>, Fault> {
+    let known = targets.iter().find_map(|target| match target {
+        Target::Shard(shard) => Some(*shard),
+        Target::Nowhere | Target::Unknown => None,
+    });
+    let other = known.unwrap_or_else(any);
+    targets
+        .iter()
+        .map(|target| match target {
+            Target::Shard(shard) => Ok(*shard),
+            Target::Nowhere => Ok(other),
+            Target::Unknown => Err(unknown_key().into()),
+        })
+        .collect()
+}
+
+/// The rows of each shard, in the order of the client.
+pub(super) fn by_shard(places: &[ShardId]) -> BTreeMap<ShardId, Vec<usize>> {
+    let mut rows: BTreeMap<ShardId, Vec<usize>> = BTreeMap::new();
+    for (row, shard) in places.iter().enumerate() {
+        rows.entry(*shard).or_default().push(row);
+    }
+    rows
+}
+
+/// For every row the position of its shard's share.
+pub(super) fn positions(
+    places: &[ShardId],
+    by_shard: &BTreeMap<ShardId, Vec<usize>>,
+) -> Vec<usize> {
+    let position = |shard: &ShardId| by_shard.keys().position(|known| known == shard);
+    // Every place is a key of the map that was made of them.
+    places
+        .iter()
+        .map(|shard| position(shard).unwrap_or(0))
+        .collect()
+}
+
+fn unknown_key() -> RouterError {
+    RouterError::unsupported(
+        "insert-key-unknown",
+        "the shard of a row is not known before it is inserted",
+    )
+    .detail("The value of its shard key cannot be read exactly as the type of the key.")
+    .hint("Pass the shard key as a constant or parameter of its own type.")
+}
+
+fn needs_id(key: &KeyExpr) -> bool {
+    match key {
+        KeyExpr::GeneratedId(_) => true,
+        KeyExpr::Arithmetic { left, right, .. } => needs_id(left) || needs_id(right),
+        _ => false,
+    }
+}
+
+/// As PostgreSQL says it: the shards see other numbers.
+fn check_parameters(insert: &SplitInsert, invocation: &Invocation<'_>) -> Result<(), Fault> {
+    match invocation {
+        Invocation::Simple { .. } if insert.client_parameters > 0 => {
+            let number = insert.client_parameters;
+            Err(RouterError::new("42P02", format!("there is no parameter ${number}")).into())
+        }
+        Invocation::Simple { .. } => Ok(()),
+        Invocation::Extended { identity, bind, .. } => {
+            let wanted = usize::from(insert.client_parameters).max(identity.types.len());
+            check_parameter_count(bind, wanted)
+        }
+    }
+}
+
+/// The statement with all its rows.
+fn as_one(insert: &SplitInsert) -> Rewrite {
+    let mut pieces = insert.head.clone();
+    for (number, row) in insert.rows.iter().enumerate() {
+        if number > 0 {
+            pieces.push(Piece::Text(", ".to_owned()));
+        }
+        pieces.extend(row.text.iter().cloned());
+    }
+    pieces.extend(insert.tail.iter().cloned());
+    Rewrite {
+        pieces,
+        client_parameters: insert.client_parameters,
+    }
+}
+
+fn whole_text(insert: &SplitInsert, filled: &Filled) -> String {
+    let mut text = String::new();
+    filling::literal_text(&insert.head, &filled.head.values, &mut text);
+    for (number, (row, filling)) in insert.rows.iter().zip(&filled.rows).enumerate() {
+        if number > 0 {
+            text.push_str(", ");
+        }
+        filling::literal_text(&row.text, &filling.values, &mut text);
+    }
+    filling::literal_text(&insert.tail, &filled.tail.values, &mut text);
+    text
+}
+
+/// Whether a parameter without a declared type stands in more than one place.
+fn shares_undeclared(insert: &SplitInsert, types: &[u32]) -> bool {
+    let mut seen = FxHashMap::default();
+    let rows = insert.rows.iter().flat_map(|row| &row.text);
+    let pieces = insert.head.iter().chain(rows).chain(&insert.tail);
+    for piece in pieces {
+        if let Piece::Parameter(number) = piece {
+            let declared = types.get(usize::from(*number).wrapping_sub(1));
+            let undeclared = declared.is_none_or(|oid| *oid == 0);
+            if undeclared && seen.insert(*number, ()).is_some() {
+                return true;
+            }
+        }
+    }
+    false
+}
+
+fn share<'a>(
+    insert: &SplitInsert,
+    filled: &Filled,
+    shard: ShardId,
+    rows: &[usize],
+    types: &[u32],
+    invocation: &Invocation<'a>,
+) -> Share<'a> {
+    let mut writer = Writer::new(types, invocation);
+    writer.pieces(&insert.head, &filled.head);
+    for (number, &row) in rows.iter().enumerate() {
+        if number > 0 {
+            writer.text.push_str(", ");
+        }
+        writer.pieces(&insert.rows[row].text, &filled.rows[row]);
+    }
+    writer.pieces(&insert.tail, &filled.tail);
+    writer.share(shard)
+}
+
+/// Writes one shard's text. Its parameters are numbered anew, in the order of their first use.
+pub(super) struct Writer<'a, 'b> {
+    pub text: String,
+    types: &'b [u32],
+    bind: Option<&'a Bind<'a>>,
+    numbers: FxHashMap<u16, usize>,
+    own_types: Vec<u32>,
+    parameters: Vec<super::shares::Parameter<'a>>,
+}
+
+impl<'a, 'b> Writer<'a, 'b> {
+    pub fn new(types: &'b [u32], invocation: &Invocation<'a>) -> Self {
+        let bind = match invocation {
+            Invocation::Simple { .. } => None,
+            Invocation::Extended { bind, .. } => Some(*bind),
+        };
+        Self {
+            text: String::new(),
+            types,
+            bind,
+            numbers: FxHashMap::default(),
+            own_types: Vec::new(),
+            parameters: Vec::new(),
+        }
+    }
+
+    fn pieces(&mut self, pieces: &[Piece], filling: &Filling) {
+        let mut values = filling.values.iter();
+        for piece in pieces {
+            match piece {
+                Piece::Text(text) => self.text.push_str(text),
+                Piece::Parameter(number) => self.parameter(*number),
+                Piece::NextId(_) | Piece::CurrentId(_) => {
+                    if let Some(value) = values.next() {
+                        self.id(*value);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The client's `$number`.
+    pub fn parameter(&mut self, number: u16) {
+        let index = usize::from(number).wrapping_sub(1);
+        let own = match self.numbers.get(&number) {
+            Some(own) => *own,
+            None => {
+                let bound = self.bind.and_then(|bind| bind.parameter(index));
+                let (format, value) = bound.unwrap_or((Format::Text, None));
+                let oid = self.types.get(index).copied().unwrap_or(0);
+                let own = self.append(oid, (format, value.map(Cow::Borrowed)));
+                self.numbers.insert(number, own);
+                own
+            }
+        };
+        self.write_number(own);
+    }
+
+    /// A parameter of the router's own; its number in the text.
+    pub fn append(&mut self, oid: u32, parameter: super::shares::Parameter<'a>) -> usize {
+        self.own_types.push(oid);
+        self.parameters.push(parameter);
+        self.parameters.len()
+    }
+
+    pub fn write_number(&mut self, own: usize) {
+        use std::fmt::Write as _;
+        // Writing to a String cannot fail.
+        let _ = write!(self.text, "${own}");
+    }
+
+    fn id(&mut self, value: i64) {
+        let hole = [Piece::CurrentId(None)];
+        filling::literal_text(&hole, &[value], &mut self.text);
+    }
+
+    pub fn share(self, shard: ShardId) -> Share<'a> {
+        Share {
+            shard,
+            text: self.text,
+            types: self.own_types,
+            parameters: self.parameters,
+        }
+    }
+}
