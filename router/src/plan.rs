@@ -5,17 +5,25 @@ pub mod cluster_command;
 pub mod copy;
 pub mod ddl;
 pub mod edits;
+pub mod explain;
 pub mod facts;
 mod finish;
+pub mod functions;
 pub mod insert;
 pub mod key;
 pub mod names;
+pub mod pins;
+pub mod place;
+pub mod scatter;
 pub mod scope;
+pub mod select;
 pub mod sequence;
 pub mod session_command;
+pub mod survey;
 pub mod tokens;
 pub mod unsupported;
 pub mod volatile;
+pub mod write;
 
 use std::sync::Arc;
 
@@ -201,7 +209,7 @@ pub struct SplitRow {
     pub key: KeyExpr,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Scatter {
     /// Text to send to each shard where it differs from the client's (LIMIT+OFFSET folded, hidden
     /// sort columns added). `None`: the client's own.
@@ -512,7 +520,11 @@ pub(crate) fn plan_node(statement: &Statement, node: &NodeEnum, context: &PlanCo
             ddl::plan(statement, node, context)
         }
         NodeEnum::SelectStmt(select) => cluster_command::plan(statement, select, context)
-            .unwrap_or_else(|| Plan::refused(unsupported::not_built())),
+            .unwrap_or_else(|| select::plan(statement, select, context)),
+        NodeEnum::UpdateStmt(_) | NodeEnum::DeleteStmt(_) | NodeEnum::MergeStmt(_) => {
+            write::plan(statement, node, context)
+        }
+        NodeEnum::ExplainStmt(explain) => explain::plan_explain(statement, explain, context),
         NodeEnum::InsertStmt(insert) => insert::plan(statement, insert, context),
         NodeEnum::CopyStmt(copy) => copy::plan(statement, copy, context),
         NodeEnum::TransactionStmt(_)

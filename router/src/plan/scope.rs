@@ -135,3 +135,15 @@ pub const DATE: u32 = 1082;
 pub const TIMESTAMP: u32 = 1114;
 pub const TIMESTAMPTZ: u32 = 1184;
 pub const UUID: u32 = 2950;
+
+/// As [`plain_type`], of the elements of an array type (`int8[]`).
+pub fn array_element(name: &TypeName) -> Option<u32> {
+    if name.array_bounds.is_empty() {
+        return None;
+    }
+    let element = TypeName {
+        array_bounds: Vec::new(),
+        ..name.clone()
+    };
+    plain_type(&element)
+}

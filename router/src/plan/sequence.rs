@@ -117,6 +117,22 @@ pub fn holes(
         .collect()
 }
 
+/// Whether every sequence function in the statement means a sequence of the home shard's own.
+pub fn are_all_at_home(facts: &Facts, tokens: &Tokens<'_>, context: &PlanContext<'_>) -> bool {
+    facts
+        .functions
+        .iter()
+        .filter(|call| {
+            call.built_in_name()
+                .is_some_and(|name| FUNCTIONS.contains(&name))
+        })
+        .all(|call| match call_text(call, tokens) {
+            Some((_, Some(argument))) => meant(&argument, context) == Meant::Home,
+            // setval takes more than one argument.
+            _ => false,
+        })
+}
+
 fn hole(
     call: &Mention,
     tokens: &Tokens<'_>,

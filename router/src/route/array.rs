@@ -1,4 +1,5 @@
-//! The elements of an array of keys: PostgreSQL's text form `{1,2}`, its binary form.
+//! The elements of an array of keys: PostgreSQL's text form `{1,2}`, its binary form. The `cast_to` of
+//! an array's key expression is the element type of the array it is cast to.
 
 use std::borrow::Cow;
 
@@ -32,34 +33,37 @@ pub(super) fn for_each(
     match (array, arguments) {
         (
             KeyExpr::Literal {
-                value: Constant::String(text),
-                cast_to: None,
-                negative: false,
-                ..
-            },
-            Arguments::Whole | Arguments::Bound { .. },
-        ) => text_elements(text.as_bytes(), element_type(key_type), take),
-        (
-            KeyExpr::Literal {
                 value: Constant::Null,
                 ..
             },
             _,
         ) => Some(()),
         (
-            KeyExpr::Parameter {
-                number,
-                cast_to: None,
+            KeyExpr::Literal {
+                value: Constant::String(text),
+                cast_to,
+                ..
             },
+            Arguments::Whole | Arguments::Bound { .. },
+        ) => text_elements(
+            text.as_bytes(),
+            cast_to.unwrap_or(element_type(key_type)),
+            take,
+        ),
+        (
+            KeyExpr::Parameter { number, cast_to } | KeyExpr::SharedParameter { number, cast_to },
             Arguments::Bound { bind, types },
         ) => {
             let index = usize::from(*number).checked_sub(1)?;
-            let oid = types.get(index).copied().unwrap_or(0);
-            let element = match ELEMENT_OF.iter().find(|(array, _)| *array == oid) {
-                Some((_, element)) => *element,
-                None if oid == 0 => element_type(key_type),
-                None => return None,
+            let declared = match types.get(index).copied().unwrap_or(0) {
+                0 => None,
+                oid => Some(ELEMENT_OF.iter().find(|(array, _)| *array == oid)?.1),
             };
+            // A cast from one array type to another converts the elements.
+            if declared.is_some() && cast_to.is_some() && declared != *cast_to {
+                return None;
+            }
+            let element = declared.or(*cast_to).unwrap_or(element_type(key_type));
             match bind.parameter(index)? {
                 (_, None) => Some(()),
                 (Format::Text, Some(text)) => text_elements(text, element, take),

@@ -80,7 +80,8 @@ fn looks_newer(digits: &[u8]) -> bool {
 }
 
 /// The integer that a decimal number such as `5.0`, `1e3` or `-7` is equal to; `Invalid` where it is
-/// out of 64 bits, `Unclear` where it has a fraction: it is equal to no integer, but an INSERT rounds it.
+/// beyond 64 bits. A fraction is `Unclear`: it is equal to no integer, but rounded to one where it is
+/// stored.
 pub(super) fn numeric(text: &[u8]) -> Integer {
     let text = trim(text);
     let (negative, rest) = match text {
@@ -88,12 +89,10 @@ pub(super) fn numeric(text: &[u8]) -> Integer {
         [b'+', rest @ ..] => (false, rest),
         rest => (false, rest),
     };
-    let Some((digits, scale)) = decimal(rest) else {
-        return Integer::Unclear;
+    let (digits, scale) = match decimal(rest) {
+        Some((digits, scale)) if scale >= 0 || digits.is_empty() => (digits, scale),
+        _ => return Integer::Unclear,
     };
-    if scale < 0 && !digits.is_empty() {
-        return Integer::Unclear;
-    }
     match scaled(&digits, scale) {
         Some(value) if negative => value.checked_neg_to_i64(),
         Some(value) => i64::try_from(value).map_or(Integer::Invalid, Integer::Value),

@@ -90,7 +90,6 @@ fn literals_are_read_as_postgresql_reads_them() {
             &literal(Constant::Numeric("5.5".into()), false, None),
             KeyType::Int8
         ),
-        // Compared, it is equal to no key; stored, it is rounded to one.
         Target::Unknown
     );
     assert_eq!(whole(&string("abc"), KeyType::Int8), Target::Nowhere);
@@ -408,10 +407,10 @@ fn integers_and_numbers_follow_the_input_functions() {
     ] {
         assert_eq!(numeric(text.as_bytes()), Integer::Value(value), "{text}");
     }
-    for text in ["1e30", "123456789012345678901"] {
+    for text in ["1e30", "-1e19", "123456789012345678901"] {
         assert_eq!(numeric(text.as_bytes()), Integer::Invalid, "{text}");
     }
-    for text in ["NaN", "Infinity", "", ".", "1e", "e5", "0.5", "1e-1"] {
+    for text in ["0.5", "1e-1", "NaN", "Infinity", "", ".", "1e", "e5"] {
         assert_eq!(numeric(text.as_bytes()), Integer::Unclear, "{text}");
     }
 }

@@ -1,0 +1,126 @@
+//! On which kind of shard a statement's tables and functions are, before any key is looked at. Takes a
+//! [`Survey`]; gives a [`Place`] or the reason why there is none.
+
+use schema::Placement;
+
+use super::functions::{Calls, Class};
+use super::survey::Survey;
+use super::tokens::Tokens;
+use super::{Effect, PlanContext, sequence, session_command, unsupported};
+use crate::error::RouterError;
+
+/// Where a statement may run, as far as its tables and functions say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    AnyShard,
+    Home,
+    /// By the keys of its sharded tables.
+    Sharded,
+}
+
+/// The place of a statement and what its functions do to a server connection.
+pub fn place(
+    survey: &Survey,
+    text: &str,
+    context: &PlanContext<'_>,
+) -> Result<(Place, Effect), RouterError> {
+    let calls = Calls::of(&survey.facts, context);
+    refuse_calls(&calls, survey, text, context)?;
+    let place = match survey.has_sharded() {
+        true => {
+            beside_sharded(&calls, survey, context)?;
+            Place::Sharded
+        }
+        false if needs_home(&calls, survey, context) => Place::Home,
+        false => Place::AnyShard,
+    };
+    Ok((place, effect(&calls, context)))
+}
+
+/// Calls that no statement may make, wherever it runs.
+fn refuse_calls(
+    calls: &Calls<'_>,
+    survey: &Survey,
+    text: &str,
+    context: &PlanContext<'_>,
+) -> Result<(), RouterError> {
+    if let Some(call) = calls.first(Class::RunsQuery)
+        && has_divided_tables(context)
+    {
+        return Err(unsupported::function_runs_query(&call.name));
+    }
+    if calls.has(Class::SetConfig) {
+        return Err(session_command::set_config_refusal());
+    }
+    if let Some(call) = calls.first(Class::Sequence)
+        && (survey.has_sharded()
+            || !sequence::are_all_at_home(&survey.facts, &Tokens::of(text), context))
+    {
+        return Err(sequence::refusal(&call.name));
+    }
+    if let Some(function) = calls.writes_reference(context) {
+        return Err(unsupported::function_writes_reference(&function));
+    }
+    match calls.reads_sharded(context) {
+        Some((function, table)) => Err(unsupported::function_reads_sharded(&function, &table)),
+        None => Ok(()),
+    }
+}
+
+fn has_divided_tables(context: &PlanContext<'_>) -> bool {
+    let mut relations = context
+        .snapshot
+        .relations
+        .values()
+        .flat_map(|schema| schema.values());
+    relations.any(|relation| relation.placement != Placement::Local)
+}
+
+/// What may not stand in one statement with a sharded table.
+fn beside_sharded(
+    calls: &Calls<'_>,
+    survey: &Survey,
+    context: &PlanContext<'_>,
+) -> Result<(), RouterError> {
+    if let Some(local) = survey.first_local() {
+        let name = local
+            .relation()
+            .map_or(&local.name, |relation| &relation.name);
+        return Err(unsupported::join_local_with_sharded(name));
+    }
+    for class in [Class::Home, Class::SessionLock, Class::Notify] {
+        if let Some(call) = calls.first(class) {
+            return Err(unsupported::function_on_home_shard(&call.name));
+        }
+    }
+    match calls.reads_local(context) {
+        Some(function) => Err(unsupported::function_reads_local(&function)),
+        None => Ok(()),
+    }
+}
+
+fn needs_home(calls: &Calls<'_>, survey: &Survey, context: &PlanContext<'_>) -> bool {
+    survey.first_local().is_some()
+        || calls.may_read(context)
+        || calls.special.iter().any(|(_, class)| !matches!(class, Class::User | Class::Anywhere))
+        // Object ids differ from shard to shard.
+        || survey.facts.types.iter().any(|name| name.built_in_name().is_some_and(is_object_id_type))
+}
+
+fn is_object_id_type(name: &str) -> bool {
+    name.starts_with("reg") || name == "oid"
+}
+
+fn effect(calls: &Calls<'_>, context: &PlanContext<'_>) -> Effect {
+    let notifies = calls.has(Class::Notify);
+    let large_objects = calls
+        .special
+        .iter()
+        .any(|(call, class)| *class == Class::Home && call.name.starts_with("lo"));
+    Effect {
+        writes: notifies || large_objects || calls.may_write(context),
+        pins: calls.has(Class::SessionLock),
+        unpreparable: notifies,
+        ..Effect::default()
+    }
+}

@@ -1,0 +1,409 @@
+//! Statements over several shards whose results merge exactly. Takes a [`Survey`] and its [`Pins`];
+//! gives a [`Spread`] or the reason why there is none.
+//!
+//! The whole rests on an anchor: a shard key, in the outermost FROM list, that every row of the result
+//! has. When every other use of a divided table is pinned to the anchor, the rows that a shard gives by
+//! itself are those of its own keys, and all shards' rows together are the statement's.
+
+mod aggregate;
+mod anchor;
+pub mod guard;
+mod limit;
+mod order;
+mod rewrite;
+mod union;
+
+use pg_query::NodeEnum;
+use pg_query::protobuf::{LimitOption, Node, SelectStmt, WindowDef};
+use schema::KeyType;
+
+use super::functions;
+use super::pins::{Pins, connected, row_facts};
+use super::survey::{Body, ListedKeys, Output, QueryId, Rows, Survey, Term, walk};
+use super::{Action, Effect, Plan, PlanContext, Scatter, Split, unsupported};
+use crate::error::RouterError;
+use crate::merge::Merge;
+use crate::parse::Statement;
+
+/// Where a statement without one key goes.
+#[derive(Debug)]
+pub enum Spread {
+    Everywhere(Scatter),
+    /// To the shards of listed keys.
+    Listed(Split),
+}
+
+impl Spread {
+    pub fn into_plan(self, effect: Effect) -> Plan {
+        match self {
+            Self::Everywhere(scatter) => {
+                let reason = scatter.why.clone();
+                Plan::new(Action::Scatter(scatter), effect, reason)
+            }
+            Self::Listed(split) => Plan::new(Action::Split(split), effect, "listed keys"),
+        }
+    }
+
+    fn scatter_mut(&mut self) -> Option<&mut Scatter> {
+        match self {
+            Self::Everywhere(scatter) => Some(scatter),
+            Self::Listed(Split::Keys { scatter, .. } | Split::KeyArray { scatter, .. }) => {
+                Some(scatter)
+            }
+            Self::Listed(Split::Insert(_)) => None,
+        }
+    }
+
+    /// The same with another text for the shards.
+    #[must_use]
+    pub fn with_text(mut self, text: String) -> Self {
+        if let Some(scatter) = self.scatter_mut() {
+            scatter.text = Some(text);
+        }
+        self
+    }
+}
+
+/// The anchor, and all that is the same in every row.
+pub(super) struct Anchored<'a> {
+    pub survey: &'a Survey,
+    pub context: &'a PlanContext<'a>,
+    pub query: QueryId,
+    pub rows: &'a Rows,
+    /// Terms equal to the anchor in every row of the result.
+    pub class: Vec<Term>,
+    pub key_type: KeyType,
+}
+
+impl Anchored<'_> {
+    pub(super) fn outputs(&self) -> Option<&[Output]> {
+        self.survey.query(self.query).outputs.as_deref()
+    }
+
+    /// The column that an expression of this level plainly is.
+    pub(super) fn term(&self, node: &Node) -> Option<Term> {
+        match node.node.as_ref()? {
+            NodeEnum::ColumnRef(column) => self.survey.columns.get(&column.location).copied(),
+            _ => None,
+        }
+    }
+
+    fn is_anchor(&self, node: &Node) -> bool {
+        self.term(node)
+            .is_some_and(|term| self.class.contains(&term))
+    }
+}
+
+/// A SELECT over several shards.
+pub fn select(
+    statement: &Statement,
+    select: &SelectStmt,
+    survey: &Survey,
+    pins: &Pins,
+    context: &PlanContext<'_>,
+) -> Result<Spread, RouterError> {
+    if survey.locks {
+        return Err(unsupported::for_update_over_shards());
+    }
+    if select.limit_option() == LimitOption::WithTies {
+        return Err(unsupported::limit_expression());
+    }
+    let rows = match &survey.query(survey.root).body {
+        Body::Rows(rows) => rows,
+        Body::Set { .. } => return union::plan(statement, select, survey, context),
+        _ => return Err(anchor::refusal(survey, pins)),
+    };
+    let anchored = anchor::find(survey, survey.root, rows, pins, context)?;
+    let (text, merge) = merge(statement, select, &anchored)?;
+    Ok(spread(
+        &anchored,
+        Scatter {
+            text,
+            merge,
+            why: why(&anchored),
+        },
+    ))
+}
+
+/// UPDATE or DELETE over several shards.
+pub fn write(survey: &Survey, pins: &Pins, returning: bool) -> Result<Spread, RouterError> {
+    let no_context = || unsupported::syntax_not_understood();
+    let Body::Rows(rows) = &survey.query(survey.root).body else {
+        return Err(no_context());
+    };
+    let target = rows.target.ok_or_else(no_context)?;
+    let Some((key, key_type)) = survey.leaf(target).shard_key() else {
+        return Err(unsupported::write_in_with());
+    };
+    let term = Term::Column(target, key);
+    if let Some(other) = pins
+        .uses
+        .iter()
+        .find(|used| !used.is_pinned_to(survey, term))
+    {
+        return Err(unsupported::write_over_shards(
+            &survey.leaf(other.leaf).name,
+        ));
+    }
+    if survey.writes.len() > 1 {
+        return Err(unsupported::write_in_with());
+    }
+    let merge = if returning {
+        Merge::Concatenate {
+            limit: None,
+            offset: None,
+        }
+    } else {
+        Merge::CountOnly
+    };
+    let class = connected(&row_facts(survey, rows), term);
+    let why = format!(
+        "no one value for the shard key of {}",
+        survey.leaf(target).name
+    );
+    Ok(listed(
+        rows,
+        &class,
+        key_type,
+        Scatter {
+            text: None,
+            merge,
+            why,
+        },
+    ))
+}
+
+fn why(anchored: &Anchored<'_>) -> String {
+    let name = anchored.class.first().map_or("", |term| match term {
+        Term::Column(leaf, _) => anchored.survey.leaf(*leaf).name.as_str(),
+        Term::Value(_) => "",
+    });
+    format!("no one value for the shard key of {name}")
+}
+
+fn spread(anchored: &Anchored<'_>, scatter: Scatter) -> Spread {
+    listed(anchored.rows, &anchored.class, anchored.key_type, scatter)
+}
+
+/// Only the shards of listed keys, where the WHERE clause lists some.
+fn listed(rows: &Rows, class: &[Term], key_type: KeyType, scatter: Scatter) -> Spread {
+    match rows
+        .filter
+        .lists
+        .iter()
+        .find(|list| class.contains(&list.column))
+    {
+        None => Spread::Everywhere(scatter),
+        Some(list) => Spread::Listed(match &list.keys {
+            ListedKeys::Each(keys) => Split::Keys {
+                keys: keys.clone(),
+                key_type,
+                scatter,
+            },
+            ListedKeys::Array(array) => Split::KeyArray {
+                array: array.clone(),
+                key_type,
+                scatter,
+            },
+        }),
+    }
+}
+
+/// How the shards' rows become one result, and the text that makes them ready for it.
+fn merge(
+    statement: &Statement,
+    select: &SelectStmt,
+    anchored: &Anchored<'_>,
+) -> Result<(Option<String>, Merge), RouterError> {
+    check_windows(select, anchored)?;
+    if anchored.survey.outer_aggregates {
+        return Err(unsupported::aggregate_not_mergeable(
+            "An aggregate inside a subquery",
+        ));
+    }
+    let distinct = distinct(select, anchored)?;
+    let folds = match &anchored.rows.grouped {
+        Some(grouped) if !grouped.iter().any(|term| anchored.class.contains(term)) => {
+            if distinct != Distinct::No {
+                return Err(unsupported::distinct_over_shards());
+            }
+            Some(aggregate::folds(select, grouped, anchored)?)
+        }
+        _ if distinct == Distinct::Fold => Some(aggregate::distinct_folds(anchored)?),
+        _ => None,
+    };
+    let limits = limit::read(select)?;
+    match folds {
+        Some(folds) => {
+            let sort = order::of_folds(select, anchored, &folds)?;
+            let text = rewrite::text(&statement.text, select, &[], limits.without().as_deref())?;
+            let (limit, offset) = limits.counts();
+            Ok((
+                text,
+                Merge::Aggregate {
+                    columns: folds,
+                    sort,
+                    limit,
+                    offset,
+                },
+            ))
+        }
+        None => rows(
+            statement,
+            select,
+            anchored,
+            &limits,
+            distinct == Distinct::No,
+        ),
+    }
+}
+
+/// Rows that only have to be put together, in order.
+fn rows(
+    statement: &Statement,
+    select: &SelectStmt,
+    anchored: &Anchored<'_>,
+    limits: &limit::Limits,
+    may_hide: bool,
+) -> Result<(Option<String>, Merge), RouterError> {
+    let order = order::of_rows(select, anchored)?;
+    if !order.hidden.is_empty() && !may_hide {
+        return Err(unsupported::order_by_type());
+    }
+    let text = rewrite::text(
+        &statement.text,
+        select,
+        &order.hidden,
+        limits.folded().as_deref(),
+    )?;
+    let (limit, offset) = limits.counts();
+    let merge = if order.keys.is_empty() {
+        Merge::Concatenate { limit, offset }
+    } else {
+        Merge::Sort {
+            keys: order.keys,
+            limit,
+            offset,
+            hidden: order.hidden.len(),
+        }
+    };
+    Ok((text, merge))
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Distinct {
+    No,
+    /// Equal rows have equal shard keys: each shard has done it.
+    ByKey,
+    /// Equal rows of several shards are to be made one.
+    Fold,
+}
+
+fn distinct(select: &SelectStmt, anchored: &Anchored<'_>) -> Result<Distinct, RouterError> {
+    let outputs = anchored.outputs();
+    let on: Vec<&Node> = select
+        .distinct_clause
+        .iter()
+        .filter(|node| node.node.is_some())
+        .collect();
+    if select.distinct_clause.is_empty() {
+        Ok(Distinct::No)
+    } else if !on.is_empty() {
+        let by_key = on.iter().any(|node| anchored.is_anchor(node));
+        by_key
+            .then_some(Distinct::ByKey)
+            .ok_or_else(unsupported::distinct_over_shards)
+    } else if outputs.is_some_and(|outputs| {
+        outputs.iter().any(|output| {
+            output
+                .term
+                .is_some_and(|term| anchored.class.contains(&term))
+        })
+    }) {
+        Ok(Distinct::ByKey)
+    } else {
+        Ok(Distinct::Fold)
+    }
+}
+
+/// Every window must stay within one key.
+fn check_windows(select: &SelectStmt, anchored: &Anchored<'_>) -> Result<(), RouterError> {
+    let mut within = true;
+    for node in select.target_list.iter().chain(&select.sort_clause) {
+        walk::descend(node, &mut |inner| {
+            if let NodeEnum::FuncCall(call) = inner
+                && let Some(window) = call.over.as_deref()
+            {
+                within &= partition(window, select)
+                    .iter()
+                    .any(|node| anchored.is_anchor(node));
+            }
+        });
+    }
+    if within {
+        Ok(())
+    } else {
+        Err(unsupported::window_over_shards())
+    }
+}
+
+/// PARTITION BY of a window, which may be named or built on a named one.
+fn partition<'a>(window: &'a WindowDef, select: &'a SelectStmt) -> &'a [Node] {
+    if !window.partition_clause.is_empty() {
+        return &window.partition_clause;
+    }
+    let name = if window.refname.is_empty() {
+        &window.name
+    } else {
+        &window.refname
+    };
+    let named = select
+        .window_clause
+        .iter()
+        .find_map(|node| match node.node.as_ref() {
+            Some(NodeEnum::WindowDef(other)) if other.name == *name && !name.is_empty() => {
+                Some(other.as_ref())
+            }
+            _ => None,
+        });
+    match named {
+        Some(other) if !std::ptr::eq(other, window) => partition_of_named(other, select),
+        _ => &[],
+    }
+}
+
+/// A named window may be built on an earlier one; one step is enough to look.
+fn partition_of_named<'a>(window: &'a WindowDef, select: &'a SelectStmt) -> &'a [Node] {
+    if window.refname.is_empty() || !window.partition_clause.is_empty() {
+        return &window.partition_clause;
+    }
+    let base = select
+        .window_clause
+        .iter()
+        .find_map(|node| match node.node.as_ref() {
+            Some(NodeEnum::WindowDef(other)) if other.name == window.refname => {
+                Some(other.as_ref())
+            }
+            _ => None,
+        });
+    base.map_or(&[], |base| &base.partition_clause)
+}
+
+/// Whether a call is of PostgreSQL's own function of that name.
+pub(super) fn is_built_in(call: &pg_query::protobuf::FuncCall, context: &PlanContext<'_>) -> bool {
+    match super::scope::function_name(call) {
+        Some((Some("pg_catalog"), _)) => true,
+        Some((None, name)) => {
+            !context.snapshot.functions.contains_key(name)
+                && !context.snapshot.user_aggregates.contains_key(name)
+        }
+        _ => false,
+    }
+}
+
+/// Whether a level's own rows are folded into groups.
+pub(super) fn is_aggregated(select: &SelectStmt, context: &PlanContext<'_>) -> bool {
+    !select.group_clause.is_empty()
+        || select.having_clause.is_some()
+        || functions::has_aggregate(select, context)
+}

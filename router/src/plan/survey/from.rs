@@ -1,0 +1,424 @@
+//! FROM lists: tables, subqueries, WITH queries, functions, joins.
+
+use pg_query::NodeEnum;
+use pg_query::protobuf::{
+    Alias, JoinExpr, JoinType, Node, RangeFunction, RangeSubselect, RangeVar,
+};
+use schema::{Placement, Relation, RelationKind};
+
+use super::{Builder, Column, Conditions, Family, Join, Leaf, LeafId, LeafKind, Term};
+use crate::error::RouterError;
+use crate::plan::scope::{self, Found, string};
+use crate::plan::{PlanContext, unsupported};
+
+impl Builder<'_> {
+    /// A FROM list: its items are joined without a condition.
+    pub(super) fn join_list(&mut self, items: &[Node]) -> Result<Option<Join>, RouterError> {
+        let mut list: Option<Join> = None;
+        for item in items {
+            let right = self.join_item(item)?;
+            list = Some(match list {
+                None => right,
+                Some(left) => cross(left, right),
+            });
+        }
+        Ok(list)
+    }
+
+    pub(super) fn join_item(&mut self, item: &Node) -> Result<Join, RouterError> {
+        match item.node.as_ref() {
+            Some(NodeEnum::RangeVar(range)) => Ok(leaf(self.range(range)?)),
+            Some(NodeEnum::RangeSubselect(subselect)) => self.derived(subselect),
+            Some(NodeEnum::JoinExpr(join)) => self.join(join),
+            Some(NodeEnum::RangeFunction(function)) => self.function(function),
+            Some(NodeEnum::RangeTableSample(sample)) => {
+                let relation = sample
+                    .relation
+                    .as_deref()
+                    .ok_or_else(unsupported::syntax_not_understood)?;
+                let mut subs = Vec::new();
+                self.expressions(&sample.args, &mut subs)?;
+                self.maybe(sample.repeatable.as_deref(), &mut subs)?;
+                let table = self.join_item(relation)?;
+                Ok(with_subs(table, subs))
+            }
+            Some(NodeEnum::RangeTableFunc(function)) => {
+                let mut subs = Vec::new();
+                self.maybe(function.docexpr.as_deref(), &mut subs)?;
+                self.maybe(function.rowexpr.as_deref(), &mut subs)?;
+                let opaque = self.opaque(alias_name(function.alias.as_ref()));
+                Ok(Join::Leaf { leaf: opaque, subs })
+            }
+            _ => Err(unsupported::syntax_not_understood()),
+        }
+    }
+
+    /// A name in FROM: a WITH query or a relation.
+    fn range(&mut self, range: &RangeVar) -> Result<LeafId, RouterError> {
+        let common = self
+            .common_tables
+            .iter()
+            .rposition(|common| common.name == range.relname);
+        match common {
+            Some(index) if range.schemaname.is_empty() => {
+                self.relations_seen += 1;
+                Ok(self.common_table(index, range))
+            }
+            _ => self.table(range),
+        }
+    }
+
+    fn common_table(&mut self, index: usize, range: &RangeVar) -> LeafId {
+        let common = &mut self.common_tables[index];
+        common.mentioned = true;
+        let Some(query) = common.query else {
+            common.recursive = true;
+            return self.opaque(
+                range
+                    .alias
+                    .as_ref()
+                    .map_or(&range.relname, |alias| &alias.aliasname),
+            );
+        };
+        let pushes = !common.recursive && !common.modifies;
+        let names = common.column_names.clone();
+        let mut columns = self.output_columns(query);
+        rename(&mut columns, names.iter().map(String::as_str));
+        self.add_derived(
+            range.alias.as_ref(),
+            &range.relname,
+            LeafKind::Derived { query, pushes },
+            columns,
+        )
+    }
+
+    /// A relation, as read or as the target of a write.
+    pub(super) fn table(&mut self, range: &RangeVar) -> Result<LeafId, RouterError> {
+        self.relations_seen += 1;
+        let (kind, columns) = match scope::find(range, self.context) {
+            Found::Relation(relation) => {
+                let placement = placement(&relation, self.context)?;
+                let columns = relation_columns(&relation);
+                (
+                    LeafKind::Table {
+                        relation,
+                        placement,
+                    },
+                    Some(columns),
+                )
+            }
+            Found::Temporary | Found::Home => (LeafKind::Home, None),
+        };
+        Ok(self.add_derived(range.alias.as_ref(), &range.relname, kind, columns))
+    }
+
+    fn add_derived(
+        &mut self,
+        alias: Option<&Alias>,
+        name: &str,
+        kind: LeafKind,
+        mut columns: Option<Vec<Column>>,
+    ) -> LeafId {
+        let mut name = name.to_owned();
+        if let Some(alias) = alias {
+            name.clone_from(&alias.aliasname);
+            rename(&mut columns, alias.colnames.iter().filter_map(string));
+        }
+        self.add_leaf(Leaf {
+            name,
+            kind,
+            columns,
+        })
+    }
+
+    fn opaque(&mut self, name: &str) -> LeafId {
+        self.add_leaf(Leaf {
+            name: name.to_owned(),
+            kind: LeafKind::Opaque,
+            columns: None,
+        })
+    }
+
+    fn derived(&mut self, subselect: &RangeSubselect) -> Result<Join, RouterError> {
+        let select = match subselect
+            .subquery
+            .as_deref()
+            .and_then(|node| node.node.as_ref())
+        {
+            Some(NodeEnum::SelectStmt(select)) => select,
+            _ => return Err(unsupported::syntax_not_understood()),
+        };
+        self.hide_level(!subselect.lateral);
+        let query = self.select(select);
+        self.hide_level(false);
+        let query = query?;
+        let columns = self.output_columns(query);
+        let kind = LeafKind::Derived {
+            query,
+            pushes: true,
+        };
+        Ok(leaf(self.add_derived(
+            subselect.alias.as_ref(),
+            "?",
+            kind,
+            columns,
+        )))
+    }
+
+    fn hide_level(&mut self, hidden: bool) {
+        if let Some(level) = self.levels.last_mut() {
+            level.hidden = hidden;
+        }
+    }
+
+    fn function(&mut self, function: &RangeFunction) -> Result<Join, RouterError> {
+        let mut subs = Vec::new();
+        self.expressions(&function.functions, &mut subs)?;
+        let name = match (
+            alias_name(function.alias.as_ref()),
+            function.functions.first(),
+        ) {
+            ("", Some(first)) => function_name(first).unwrap_or_default().to_owned(),
+            (alias, _) => alias.to_owned(),
+        };
+        // Without a name its columns are still there to be found, so it must not look hidden.
+        let name = if name.is_empty() {
+            "?".to_owned()
+        } else {
+            name
+        };
+        let leaf = self.opaque(&name);
+        Ok(Join::Leaf { leaf, subs })
+    }
+
+    fn join(&mut self, join: &JoinExpr) -> Result<Join, RouterError> {
+        let start = self.levels.last().map_or(0, |level| level.leaves.len());
+        let merged_before = self.levels.last().map_or(0, |level| level.merged.len());
+        let missing = unsupported::syntax_not_understood;
+        let left = self.join_item(join.larg.as_deref().ok_or_else(missing)?)?;
+        let middle = self.levels.last().map_or(0, |level| level.leaves.len());
+        let right = self.join_item(join.rarg.as_deref().ok_or_else(missing)?)?;
+        let visible_before = self.limit_visibility(start);
+        let mut on = self.conditions(join.quals.as_deref())?;
+        self.limit_visibility(visible_before);
+        self.merge_columns(join, start, middle, &mut on);
+        if let Some(alias) = &join.alias {
+            self.hide_leaves(start, merged_before, &alias.aliasname);
+        } else if let Some(alias) = &join.join_using_alias {
+            self.opaque(&alias.aliasname);
+        }
+        Ok(joined(join.jointype(), left, right, on))
+    }
+
+    /// Makes only the leaves from `start` on visible; gives what it was before.
+    fn limit_visibility(&mut self, start: usize) -> usize {
+        self.levels
+            .last_mut()
+            .map_or(0, |level| std::mem::replace(&mut level.visible_from, start))
+    }
+
+    /// USING and NATURAL: equal columns, and one merged column by the bare name.
+    fn merge_columns(&mut self, join: &JoinExpr, start: usize, middle: usize, on: &mut Conditions) {
+        let Some(level) = self.levels.last() else {
+            return;
+        };
+        let sides = (
+            level.leaves[start..middle].to_vec(),
+            level.leaves[middle..].to_vec(),
+        );
+        let names: Vec<String> = match join.is_natural {
+            true => self.common_names(&sides.0, &sides.1),
+            false => join
+                .using_clause
+                .iter()
+                .filter_map(string)
+                .map(str::to_owned)
+                .collect(),
+        };
+        for name in names {
+            let left = self.side_column(&sides.0, &name);
+            let right = self.side_column(&sides.1, &name);
+            let both = left.zip(right);
+            on.facts
+                .extend(both.and_then(|(left, right)| self.equal_columns(left, right)));
+            let merged = both.and_then(|(left, right)| match join.jointype() {
+                JoinType::JoinInner | JoinType::JoinLeft => Some(left),
+                JoinType::JoinRight => Some(right),
+                _ => None,
+            });
+            if let Some(level) = self.levels.last_mut() {
+                level.merged.push(super::Merged {
+                    name,
+                    term: merged,
+                    start,
+                });
+            }
+        }
+    }
+
+    /// The column of that name on one side of a join.
+    fn side_column(&self, leaves: &[LeafId], name: &str) -> Option<Term> {
+        let merged = self
+            .levels
+            .last()?
+            .merged
+            .iter()
+            .rev()
+            .filter(|merged| merged.name == name);
+        let own = merged
+            .filter_map(|merged| merged.term)
+            .find(|term| match term {
+                Term::Column(leaf, _) => leaves.contains(leaf),
+                Term::Value(_) => false,
+            });
+        if own.is_some() {
+            return own;
+        }
+        let level = super::Level {
+            leaves: leaves.to_vec(),
+            ..super::Level::default()
+        };
+        self.unqualified_term(&level, name)
+    }
+
+    /// Column names on both sides, for NATURAL; where a side's names are not known, none is.
+    fn common_names(&self, left: &[LeafId], right: &[LeafId]) -> Vec<String> {
+        let (Some(left), Some(right)) = (self.names_of(left), self.names_of(right)) else {
+            return Vec::new();
+        };
+        left.into_iter()
+            .filter(|name| right.contains(name))
+            .collect()
+    }
+
+    fn names_of(&self, leaves: &[LeafId]) -> Option<Vec<String>> {
+        let mut names = Vec::new();
+        for leaf in leaves {
+            for column in self.leaves[leaf.0].columns.as_ref()? {
+                names.push(column.name.clone()?);
+            }
+        }
+        names.dedup();
+        Some(names)
+    }
+
+    /// `(a JOIN b ...) AS alias`: only the alias is visible from outside.
+    fn hide_leaves(&mut self, start: usize, merged_before: usize, alias: &str) {
+        if let Some(level) = self.levels.last_mut() {
+            level.merged.truncate(merged_before);
+            for leaf in &level.leaves[start..] {
+                self.leaves[leaf.0].name.clear();
+            }
+        }
+        self.opaque(alias);
+    }
+}
+
+pub(super) fn leaf(leaf: LeafId) -> Join {
+    Join::Leaf {
+        leaf,
+        subs: Vec::new(),
+    }
+}
+
+pub(super) fn cross(left: Join, right: Join) -> Join {
+    Join::Inner {
+        left: Box::new(left),
+        right: Box::new(right),
+        on: Conditions::default(),
+    }
+}
+
+fn with_subs(join: Join, more: Vec<super::Sub>) -> Join {
+    match join {
+        Join::Leaf { leaf, mut subs } => {
+            subs.extend(more);
+            Join::Leaf { leaf, subs }
+        }
+        other => other,
+    }
+}
+
+fn joined(kind: JoinType, left: Join, right: Join, on: Conditions) -> Join {
+    let (left, right) = (Box::new(left), Box::new(right));
+    match kind {
+        JoinType::JoinInner => Join::Inner { left, right, on },
+        JoinType::JoinLeft => Join::Outer {
+            kept: left,
+            nullable: right,
+            on,
+        },
+        JoinType::JoinRight => Join::Outer {
+            kept: right,
+            nullable: left,
+            on,
+        },
+        _ => Join::Full { left, right, on },
+    }
+}
+
+fn alias_name(alias: Option<&Alias>) -> &str {
+    alias.map_or("", |alias| &alias.aliasname)
+}
+
+/// The name of the first function of a FROM item.
+fn function_name(item: &Node) -> Option<&str> {
+    match item.node.as_ref()? {
+        NodeEnum::List(list) => function_name(list.items.first()?),
+        NodeEnum::FuncCall(call) => scope::function_name(call).map(|(_, name)| name),
+        _ => None,
+    }
+}
+
+/// Gives the first columns new names.
+fn rename<'a>(columns: &mut Option<Vec<Column>>, names: impl Iterator<Item = &'a str>) {
+    if let Some(columns) = columns {
+        for (column, name) in columns.iter_mut().zip(names) {
+            column.name = Some(name.to_owned());
+        }
+    }
+}
+
+fn relation_columns(relation: &Relation) -> Vec<Column> {
+    relation
+        .columns
+        .iter()
+        .map(|column| Column {
+            name: Some(column.name.clone()),
+            family: Family::of_type(column.type_oid).filter(|_| column.collation_is_deterministic),
+        })
+        .collect()
+}
+
+/// Where a relation's rows are; a view's are where the tables it reads are.
+fn placement(relation: &Relation, context: &PlanContext<'_>) -> Result<Placement, RouterError> {
+    if !matches!(
+        relation.kind,
+        RelationKind::View | RelationKind::MaterializedView
+    ) {
+        return Ok(scope::placement(relation, context));
+    }
+    let mut placements = relation.reads.iter().map(|(schema, name)| {
+        let read = context
+            .snapshot
+            .relations
+            .get(schema)
+            .and_then(|relations| relations.get(name));
+        read.map_or(Placement::Local, |read| scope::placement(read, context))
+    });
+    let mut result = Placement::Reference;
+    let reads_nothing = relation.reads.is_empty();
+    if placements.by_ref().any(|placement| match placement {
+        Placement::Sharded { .. } => true,
+        Placement::Local => {
+            result = Placement::Local;
+            false
+        }
+        Placement::Reference => false,
+    }) {
+        return Err(unsupported::view_over_sharded(&relation.name));
+    }
+    // The rows of a materialised view, and whatever else no table gives, are the home shard's.
+    let at_home = reads_nothing || relation.kind == RelationKind::MaterializedView;
+    Ok(if at_home { Placement::Local } else { result })
+}
