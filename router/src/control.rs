@@ -11,6 +11,7 @@ mod connections;
 mod database;
 mod error;
 mod gid;
+mod inner;
 mod load;
 mod recovery;
 mod roles;
@@ -18,15 +19,12 @@ mod sequences;
 mod start;
 mod watch;
 
-use std::collections::HashMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::{Arc, PoisonError};
 
 use futures_util::future::BoxFuture;
-use tokio::runtime::Handle;
-use tokio::sync::{Notify, OnceCell, Semaphore, watch as channel};
 use topology::ShardId;
+use wire::sqlstate;
 
 use crate::admin::Board;
 use crate::config::Config;
@@ -34,7 +32,7 @@ use crate::error::RouterError;
 use crate::handshake::{RoleSecret, RoleSecrets};
 use crate::metrics::Metrics;
 use crate::plan::SequenceName;
-use crate::worker::{WorkerHandle, WorkerMessage};
+use crate::worker::WorkerHandle;
 
 pub use database::{Database, DatabaseState};
 pub use error::{ControlError, Mismatch};
@@ -43,10 +41,7 @@ pub use recovery::Outcome;
 pub use sequences::IdBlock;
 pub use start::StartError;
 
-use connections::Connections;
-use recovery::Recovery;
-use watch::{CHANNEL, RELEASE, Surroundings, Watched};
-use wire::sqlstate;
+use inner::Inner;
 
 /// Where what belongs to the whole cluster is: numbers and signs of life of the routers.
 pub(crate) const CLUSTER_DATABASE: &str = crate::management::DATABASE;
@@ -67,22 +62,6 @@ impl std::fmt::Debug for Control {
             .field("router", &self.inner.around.identity.router)
             .finish()
     }
-}
-
-struct Inner {
-    config: Arc<Config>,
-    connections: Arc<Connections>,
-    around: Surroundings,
-    runtime: Handle,
-    requests: Semaphore,
-    databases: Mutex<HashMap<String, Arc<OnceCell<Arc<Watched>>>>>,
-    leases: sequences::Leases,
-    roles: roles::Roles,
-    recovery: Recovery,
-    recover_now: Notify,
-    stop: channel::Sender<bool>,
-    thread: Mutex<Option<JoinHandle<()>>>,
-    workers: Vec<WorkerHandle>,
 }
 
 impl Control {
@@ -300,78 +279,5 @@ fn cannot_log_in_now(error: RouterError) -> RouterError {
             ..error
         },
         _ => error,
-    }
-}
-
-impl Inner {
-    fn databases(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<OnceCell<Arc<Watched>>>>> {
-        self.databases
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn open_names(&self) -> Vec<String> {
-        let databases = self.databases();
-        let open = databases.iter().filter(|(_, cell)| cell.initialized());
-        open.map(|(name, _)| name.clone()).collect()
-    }
-
-    fn opened(&self, name: &str) -> Option<Arc<Watched>> {
-        self.databases().get(name)?.get().cloned()
-    }
-
-    /// Open once, however many ask at a time.
-    async fn open(&self, name: &str) -> Result<Arc<Watched>, ControlError> {
-        let cell = Arc::clone(self.databases().entry(name.to_owned()).or_default());
-        let opened = cell
-            .get_or_try_init(|| self.open_first(name))
-            .await
-            .cloned();
-        if opened.is_err() {
-            self.databases()
-                .retain(|_, cell| cell.initialized() || Arc::strong_count(cell) > 2);
-        }
-        opened
-    }
-
-    async fn open_first(&self, name: &str) -> Result<Arc<Watched>, ControlError> {
-        bootstrap::prepare(&self.config, &self.connections, name).await?;
-        let watched = watch::open(&self.around, name).await?;
-        tokio::spawn(watch::keep(self.around.clone(), Arc::clone(&watched)));
-        Ok(watched)
-    }
-
-    async fn void_leases(&self, name: &str) -> Result<(), ControlError> {
-        let watched = self.open(name).await?;
-        self.leases.forget(name);
-        let limit = self.config.limits.catalog_timeout;
-        changes::announce_sequences(&self.connections, &watched, limit).await
-    }
-
-    /// Closes all connections of this process's control plane to a database.
-    fn release(&self, name: &str) {
-        let cell = self.databases().remove(name);
-        if let Some(watched) = cell.and_then(|cell| cell.get().cloned()) {
-            watched.database.release();
-            watched.poke.notify_one();
-        }
-        self.connections.close(name);
-        self.leases.forget(name);
-        self.around.board.remove_database(name);
-        for worker in &self.workers {
-            // A worker that has ended has no connections.
-            let _ = worker.send(WorkerMessage::CloseIdle {
-                database: name.to_owned(),
-            });
-        }
-    }
-
-    async fn tell_release(&self, name: &str) -> Result<(), ControlError> {
-        let home = self.connections.get_home(CLUSTER_DATABASE).await?;
-        let said = format!("{RELEASE}{name}");
-        let told = home
-            .execute("SELECT pg_notify($1, $2)", &[&CHANNEL, &said])
-            .await;
-        told.map(|_| ()).map_err(home.failed())
     }
 }

@@ -4,11 +4,11 @@
 //! and a recovery that finds none writes 'abort' there under the same primary key, so a late lead
 //! cannot commit any more. Ages only tell whether a transaction is worth looking at.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::sync::Arc;
-use std::time::Duration;
+mod listed;
 
-use futures_util::future::join_all;
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+
 use topology::ShardId;
 
 use super::CLUSTER_DATABASE;
@@ -16,8 +16,9 @@ use super::connections::{Connections, Lent};
 use super::error::ControlError;
 use super::gid::{GlobalId, LiveTransactions};
 use super::watch::SILENCE;
-use crate::admin::{Board, board};
+use crate::admin::Board;
 use crate::metrics::Metrics;
+use listed::{InDoubt, list};
 
 /// A transaction prepared for so long is taken up even if its router lives, in seconds.
 const STALE: f64 = 60.0;
@@ -47,29 +48,10 @@ pub(crate) struct Recovery {
     pub(crate) board: Arc<Board>,
 }
 
-/// One global transaction as the shards list it.
-#[derive(Debug, PartialEq)]
-struct InDoubt {
-    gid: String,
-    id: GlobalId,
-    database: String,
-    shards: BTreeSet<ShardId>,
-    /// Of the youngest branch, in seconds.
-    age: f64,
-}
-
-/// What one look at all shards found.
-#[derive(Default)]
-struct Listed {
-    transactions: BTreeMap<(String, String), InDoubt>,
-    /// Every shard was asked and answered.
-    complete: bool,
-}
-
 impl Recovery {
     /// One look at all shards. Gives the databases in which something was finished.
     pub(crate) async fn run(&self) -> BTreeSet<String> {
-        let listed = self.list().await;
+        let listed = list(&self.connections, &self.cluster).await;
         let living = self.living_routers().await;
         let is_left = |found: &&InDoubt| self.is_left(found, living.as_ref());
         let left: Vec<&InDoubt> = listed.transactions.values().filter(is_left).collect();
@@ -114,7 +96,7 @@ impl Recovery {
     /// what it has prepared.
     pub(crate) async fn sweep(&self, databases: &[String]) {
         // The lists are read before the decisions: whatever has a decision was prepared before it.
-        let listed = self.list().await;
+        let listed = list(&self.connections, &self.cluster).await;
         if !listed.complete {
             return;
         }
@@ -154,31 +136,6 @@ impl Recovery {
         Ok(())
     }
 
-    async fn list(&self) -> Listed {
-        let lists = join_all(self.connections.shards().iter().map(async |shard| {
-            (
-                shard.id,
-                prepared(&self.connections, shard.id, &self.cluster).await,
-            )
-        }));
-        let mut listed = Listed {
-            complete: true,
-            ..Listed::default()
-        };
-        for (shard, list) in lists.await {
-            match list {
-                Ok(list) => list
-                    .into_iter()
-                    .for_each(|branch| listed.add(shard, branch)),
-                Err(error) => {
-                    listed.complete = false;
-                    tracing::debug!(%shard, %error, "prepared transactions cannot be listed");
-                }
-            }
-        }
-        listed
-    }
-
     /// Routers that give signs of life; `None` when the home shard does not tell.
     async fn living_routers(&self) -> Option<HashSet<u32>> {
         let home = self.connections.get_home(CLUSTER_DATABASE).await.ok()?;
@@ -214,77 +171,6 @@ impl Recovery {
             Outcome::Aborted => self.metrics.control.recovered_aborts.increment(),
         }
     }
-}
-
-impl InDoubt {
-    fn shown(&self) -> board::InDoubt {
-        board::InDoubt {
-            gid: self.gid.clone(),
-            database: self.database.clone(),
-            shards: self.shards.iter().copied().collect(),
-            // The server's clock may be set back.
-            age: Duration::from_secs_f64(self.age.max(0.0)),
-        }
-    }
-}
-
-struct Branch {
-    gid: String,
-    id: GlobalId,
-    database: String,
-    age: f64,
-}
-
-impl Listed {
-    fn add(&mut self, shard: ShardId, branch: Branch) {
-        let Branch {
-            gid,
-            id,
-            database,
-            age,
-        } = branch;
-        let key = (database.clone(), gid.clone());
-        let new = || InDoubt {
-            gid,
-            id,
-            database,
-            shards: BTreeSet::new(),
-            age,
-        };
-        let transaction = self.transactions.entry(key).or_insert_with(new);
-        transaction.shards.insert(shard);
-        transaction.age = transaction.age.min(age);
-    }
-}
-
-/// The prepared transactions of this cluster on one shard, in all its databases.
-async fn prepared(
-    connections: &Arc<Connections>,
-    shard: ShardId,
-    cluster: &str,
-) -> Result<Vec<Branch>, ControlError> {
-    let connection = connections.get(shard, CLUSTER_DATABASE).await?;
-    let sql = "SELECT gid, database::text, extract(epoch FROM clock_timestamp() - prepared)::float8
-        FROM pg_prepared_xacts WHERE starts_with(gid, $1)";
-    let prefix = format!("oskol:{cluster}:");
-    let rows = connection
-        .query(sql, &[&prefix])
-        .await
-        .map_err(connection.failed())?;
-    let branches = rows.iter().filter_map(|row| {
-        let gid: String = row.get(0);
-        let Ok(id) = gid.parse() else {
-            tracing::error!(%gid, "a prepared transaction that no router has made is left alone");
-            return None;
-        };
-        Some(Branch {
-            gid,
-            id,
-            database: row.get(1),
-            age: row.get(2),
-        })
-    });
-    Ok(branches.collect())
 }
 
 /// Looks again, as someone else may have been quicker, and then does what was decided.
