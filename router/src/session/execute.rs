@@ -7,6 +7,7 @@ mod broadcast;
 mod by_key;
 mod ddl;
 mod described;
+mod explain;
 mod filling;
 mod private_catalog;
 mod reply;
@@ -109,6 +110,7 @@ impl Session {
                 Box::pin(self.ddl_command(plan, ddl, invocation, in_string)).await
             }
             Action::Temporary(_) => Box::pin(self.temporary_command(plan, invocation)).await,
+            Action::Explain(explain) => Box::pin(self.explain(explain, plan, invocation)).await,
             _ => Err(RouterError::unsupported("not-built", "not built yet").into()),
         }
     }
