@@ -4,11 +4,12 @@ use pg_query::NodeEnum;
 use pg_query::protobuf::Node;
 use schema::{DefaultValue, KeyType};
 
-use super::refusals::{insert_select, null_key, uneven, unknown_key};
+use super::refusals::{null_key, uneven, unknown_key};
 use super::rows::{Layout, RowLayout};
 use super::target::{self, Target};
 use super::{
-    Job, Planned, conflict, is_default, is_default_values, items, key_value, others, rewrite,
+    Job, Planned, conflict, from_select, is_default, is_default_values, items, key_value, others,
+    rewrite,
 };
 use crate::error::RouterError;
 use crate::plan::edits::Edits;
@@ -19,15 +20,14 @@ use crate::plan::{
 };
 
 pub fn plan(job: &Job<'_>, target: &Target, key: usize, key_type: KeyType) -> Planned {
+    conflict::keeps_key(job.insert, &target.relation, key)?;
+    let rows = match super::values(job.insert) {
+        Some(select) if !from_select::reads_by_key(job) => select.values_lists.as_slice(),
+        None if is_default_values(job.insert) => &[],
+        _ => return from_select::into_sharded(job, target),
+    };
     job.others.only_reference()?;
     others::no_function_over_tables(job.facts, job.context)?;
-    conflict::keeps_key(job.insert, &target.relation, key)?;
-    no_writing_with(job)?;
-    let rows = match super::values(job.insert) {
-        Some(select) => select.values_lists.as_slice(),
-        None if is_default_values(job.insert) => &[],
-        None => return Err(insert_select()),
-    };
     if target.breaks_always(job.insert, rows) {
         return Ok(Plan::new(
             Action::AnyShard,
@@ -265,30 +265,4 @@ fn one_key(rows: &[SplitRow]) -> Option<KeyExpr> {
 
 fn is_null(value: &Node) -> bool {
     matches!(value.node.as_ref(), Some(NodeEnum::AConst(constant)) if constant.isnull)
-}
-
-fn no_writing_with(job: &Job<'_>) -> Result<(), RouterError> {
-    let Some(with) = job.insert.with_clause.as_ref() else {
-        return Ok(());
-    };
-    let reads = |query: &Node| match query.node.as_ref() {
-        Some(NodeEnum::CommonTableExpr(query)) => {
-            matches!(
-                query
-                    .ctequery
-                    .as_deref()
-                    .and_then(|query| query.node.as_ref()),
-                Some(NodeEnum::SelectStmt(_))
-            )
-        }
-        _ => false,
-    };
-    if with.ctes.iter().all(reads) {
-        return Ok(());
-    }
-    Err(RouterError::unsupported(
-        "insert-with-write",
-        "WITH queries that write are not supported before this INSERT",
-    )
-    .hint("Run them as statements of their own in one transaction."))
 }

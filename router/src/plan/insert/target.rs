@@ -19,6 +19,8 @@ use crate::plan::{Piece, SequenceName, names, sequence};
 pub struct Target {
     pub relation: Arc<Relation>,
     pub columns: Vec<usize>,
+    /// They are written out.
+    explicit: bool,
 }
 
 impl Target {
@@ -28,6 +30,7 @@ impl Target {
             return Ok(Self {
                 columns: (0..width).collect(),
                 relation,
+                explicit: false,
             });
         }
         let columns = insert
@@ -35,7 +38,11 @@ impl Target {
             .iter()
             .map(|column| index_of(column, &relation))
             .collect::<Result<_, _>>()?;
-        Ok(Self { relation, columns })
+        Ok(Self {
+            relation,
+            columns,
+            explicit: true,
+        })
     }
 
     /// Where among the values the column's is.
@@ -57,6 +64,17 @@ impl Target {
         self.generated()
             .filter(|(column, _)| self.position(*column).is_none())
             .collect()
+    }
+
+    /// As [`Target::absent_ids`], for a query of `width` columns where no column list is written.
+    pub fn absent_ids_of(&self, width: Option<usize>) -> Vec<(usize, SequenceName)> {
+        match width {
+            Some(width) if !self.explicit => self
+                .generated()
+                .filter(|(column, _)| *column >= width)
+                .collect(),
+            _ => self.absent_ids(),
+        }
     }
 
     /// A column left out, or given as DEFAULT, whose default differs from one evaluation to the next.
