@@ -52,7 +52,8 @@ pub fn reason(error: &tokio_postgres::Error) -> String {
 /// printed and found alike, a decision is durable, nothing waits for a lock for ever.
 const SETTINGS: &str = "-c search_path=pg_catalog,pg_temp -c synchronous_commit=on \
     -c default_transaction_read_only=off -c default_transaction_isolation=read\\ committed \
-    -c statement_timeout=60s -c lock_timeout=5s -c idle_in_transaction_session_timeout=60s";
+    -c client_min_messages=warning -c statement_timeout=60s -c lock_timeout=5s \
+    -c idle_in_transaction_session_timeout=60s";
 
 /// Notifications waiting to be read; what comes on top is dropped, as they only say "look again".
 const NOTIFICATIONS: usize = 64;
