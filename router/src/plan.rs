@@ -289,10 +289,7 @@ pub enum DatabaseChange {
     /// Connections to it must be closed first, as for `Rename`.
     Drop(String),
     /// Connections to it must be closed first.
-    Rename {
-        from: String,
-        to: String,
-    },
+    Rename { from: String, to: String },
 }
 
 #[derive(Debug)]

@@ -10,6 +10,7 @@ mod copy;
 mod execute;
 mod extended;
 mod fault;
+mod held;
 mod lease;
 mod open;
 mod planning;

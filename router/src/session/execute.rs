@@ -106,9 +106,7 @@ impl Session {
             Action::Split(Split::Insert(insert)) => {
                 Box::pin(self.run_split_insert(insert, plan, invocation)).await
             }
-            Action::Ddl(ddl) => {
-                Box::pin(self.ddl_command(plan, ddl, invocation, in_string)).await
-            }
+            Action::Ddl(ddl) => Box::pin(self.ddl_command(plan, ddl, invocation, in_string)).await,
             Action::Temporary(_) => Box::pin(self.temporary_command(plan, invocation)).await,
             Action::Explain(explain) => Box::pin(self.explain(explain, plan, invocation)).await,
             _ => Err(RouterError::unsupported("not-built", "not built yet").into()),

@@ -119,8 +119,9 @@ impl Session {
                 self.transaction.settings.push((length, change));
             }
         } else {
+            let ran_everywhere = matches!(change, SettingChange::Set { .. });
             self.keep_settings(vec![(0, change)]);
-            self.adopt_settings().await?;
+            self.adopt_settings(ran_everywhere).await?;
         }
         if matches!(
             name,
@@ -132,14 +133,12 @@ impl Session {
     }
 
     /// The connections in hand have run the change themselves; a RESET may need the startup value.
-    async fn adopt_settings(&mut self) -> Result<(), Fault> {
+    async fn adopt_settings(&mut self, ran_everywhere: bool) -> Result<(), Fault> {
         for index in 0..self.transaction.branches.len() {
-            let wanted = Rc::clone(&self.settings);
-            let server = &mut self.transaction.branches[index].server;
-            if let Some(sql) = wanted.change_from(&server.settings) {
-                server.query(&sql, &self.worker.parameters).await?;
-                server.settings = wanted;
+            if ran_everywhere {
+                self.transaction.branches[index].server.settings = Rc::clone(&self.settings);
             }
+            self.apply_settings(index).await?;
             self.tell_parameters(index);
         }
         Ok(())
@@ -204,8 +203,9 @@ impl Session {
                 self.transaction.settings.push((length, change));
             }
         } else {
+            let ran_everywhere = matches!(change, SettingChange::Set { .. });
             self.keep_settings(vec![(0, change)]);
-            self.adopt_settings().await?;
+            self.adopt_settings(ran_everywhere).await?;
         }
         if name == "search_path" {
             self.search_path_changed().await?;

@@ -97,6 +97,11 @@ impl Session {
         if self.out.capacity() > 0 {
             self.out = BytesMut::new();
         }
+        if !self.held.is_empty() {
+            Box::pin(self.wait_for_client_or_held(inbuf)).await?;
+            self.shared.status.set(0);
+            return Ok(());
+        }
         if inbuf.is_empty() {
             if let Stream::Tcp(tcp) = &self.client {
                 tokio::select! {
@@ -169,7 +174,7 @@ impl Session {
     }
 
     /// The worker wants the session gone: now if it is between transactions.
-    fn asked_to_stop(&self) -> Result<(), Fault> {
+    pub(super) fn asked_to_stop(&self) -> Result<(), Fault> {
         let idle = self.transaction.state == super::transaction::State::Idle;
         if idle && self.slots.is_empty() && self.copy.is_none() {
             return Err(Fault::Fatal(crate::error::RouterError::new(

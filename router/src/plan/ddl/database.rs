@@ -40,7 +40,10 @@ pub fn drop(job: &Job<'_>, drop: &DropdbStmt) -> Planned {
     ddl.changes_catalog = false;
     ddl.database = Some(DatabaseChange::Drop(drop.dbname.clone()));
     // Where another shard fails the database is still there at home, and can be dropped again.
-    let anyway = DropdbStmt { missing_ok: true, ..drop.clone() };
+    let anyway = DropdbStmt {
+        missing_ok: true,
+        ..drop.clone()
+    };
     ddl.text_other_shards = Some(super::deparse(NodeEnum::DropdbStmt(anyway))?);
     ddl.home_last = true;
     Ok(job.planned(ddl))
@@ -55,12 +58,14 @@ pub fn alter(job: &Job<'_>, alter: &AlterDatabaseStmt) -> Planned {
 
 /// The database that `TEMPLATE` names.
 fn template(options: &[Node]) -> Option<String> {
-    options.iter().find_map(|option| match option.node.as_ref()? {
-        NodeEnum::DefElem(option) if option.defname == "template" => {
-            scope::string(option.arg.as_deref()?).map(str::to_owned)
-        }
-        _ => None,
-    })
+    options
+        .iter()
+        .find_map(|option| match option.node.as_ref()? {
+            NodeEnum::DefElem(option) if option.defname == "template" => {
+                scope::string(option.arg.as_deref()?).map(str::to_owned)
+            }
+            _ => None,
+        })
 }
 
 /// `oskol` is the admin database on the wire.

@@ -64,7 +64,11 @@ impl Session {
         if let Action::Refuse(error) = &renewed.action {
             return Err(error.clone().into());
         }
-        for notice in renewed.notices.iter().filter(|notice| !plan.notices.contains(notice)) {
+        for notice in renewed
+            .notices
+            .iter()
+            .filter(|notice| !plan.notices.contains(notice))
+        {
             self.notice(wire::backend::Severity::Notice, notice);
         }
         Ok(Some(renewed))
@@ -109,7 +113,9 @@ impl Session {
     /// What the cluster must be told once the transaction is committed.
     fn note_ddl(&mut self, ddl: &Ddl) {
         self.transaction.catalog_changed |= ddl.changes_catalog;
-        self.transaction.reset_sequences.extend(ddl.reset_sequences.iter().cloned());
+        self.transaction
+            .reset_sequences
+            .extend(ddl.reset_sequences.iter().cloned());
         for branch in &mut self.transaction.branches {
             // The client's next Parse of the same text must see the change.
             branch.server.prepared.unnamed = None;
@@ -135,16 +141,24 @@ fn with_verifier(ddl: &Ddl) -> String {
 
 /// One string of several statements. A statement may end in a comment.
 fn in_sequence<'a>(statements: impl Iterator<Item = &'a str>) -> String {
-    let statements: Vec<_> = statements.filter(|statement| !statement.is_empty()).collect();
+    let statements: Vec<_> = statements
+        .filter(|statement| !statement.is_empty())
+        .collect();
     statements.join("\n;\n")
 }
 
 /// Somebody else's DDL came first, and the statement is another kind of statement now.
 pub(super) fn changed_meanwhile(plan: &Plan) -> Fault {
-    RouterError::new("40001", "the catalog was changed by another session meanwhile")
-        .detail(format!("The statement would now run otherwise: {}.", plan.reason))
-        .hint("Run it again.")
-        .into()
+    RouterError::new(
+        "40001",
+        "the catalog was changed by another session meanwhile",
+    )
+    .detail(format!(
+        "The statement would now run otherwise: {}.",
+        plan.reason
+    ))
+    .hint("Run it again.")
+    .into()
 }
 
 #[cfg(test)]
@@ -155,16 +169,30 @@ mod tests {
     #[test]
     fn the_password_is_replaced_by_a_verifier_of_it() {
         let text = "ALTER ROLE a PASSWORD 'x' LOGIN".to_owned();
-        let hole = PasswordHole { start: 22, end: 25, password: "x".into() };
-        let ddl = Ddl { text, password: Some(hole), ..Ddl::default() };
+        let hole = PasswordHole {
+            start: 22,
+            end: 25,
+            password: "x".into(),
+        };
+        let ddl = Ddl {
+            text,
+            password: Some(hole),
+            ..Ddl::default()
+        };
         let sent = with_verifier(&ddl);
-        assert!(sent.starts_with("ALTER ROLE a PASSWORD 'SCRAM-SHA-256$4096:"), "{sent}");
+        assert!(
+            sent.starts_with("ALTER ROLE a PASSWORD 'SCRAM-SHA-256$4096:"),
+            "{sent}"
+        );
         assert!(sent.ends_with("=' LOGIN"), "{sent}");
     }
 
     #[test]
     fn a_comment_at_the_end_of_a_statement_does_not_hide_the_next() {
         let all = ["CREATE TABLE t () -- here", "", "SELECT 1"];
-        assert_eq!(in_sequence(all.into_iter()), "CREATE TABLE t () -- here\n;\nSELECT 1");
+        assert_eq!(
+            in_sequence(all.into_iter()),
+            "CREATE TABLE t () -- here\n;\nSELECT 1"
+        );
     }
 }

@@ -24,7 +24,9 @@ impl Session {
         let snapshot = Snapshot::from_json(&text).map_err(|error| unreadable(&error))?;
         let oids = self.private_oids(home).await?;
         let capacity = self.worker.config.limits.plan_cache;
-        let space = self.current_space().with_catalog(Arc::new(snapshot), oids, capacity);
+        let space = self
+            .current_space()
+            .with_catalog(Arc::new(snapshot), oids, capacity);
         self.transaction.private = Some(Rc::new(space));
         Ok(())
     }
@@ -40,8 +42,10 @@ impl Session {
             return Ok(Vec::new());
         }
         let asked = [&[home], others.as_slice()].concat();
-        let mut documents =
-            self.run_at_once(&asked, schema::sql::OIDS).await.into_result()?;
+        let mut documents = self
+            .run_at_once(&asked, schema::sql::OIDS)
+            .await
+            .into_result()?;
         let position = documents.iter().position(|(index, _)| *index == home);
         let at_home = position.map(|position| documents.swap_remove(position).1);
         let at_home = oid_document(&at_home.unwrap_or_default())?;

@@ -241,7 +241,9 @@ impl Session {
         let body = message.bytes.slice(5..);
         match &gathering.described[position] {
             Some(Some(columns)) => {
-                let oids = self.current_space().oids(self.shard_of(&gathering.asked[position]));
+                let oids = self
+                    .current_space()
+                    .oids(self.shard_of(&gathering.asked[position]));
                 oids.map_or(body.clone(), |oids| columns.rewrite(oids, &body))
             }
             _ => body,
@@ -260,7 +262,9 @@ impl Session {
         if message.tag == tag::ROW_DESCRIPTION {
             let description = RowDescription::parse(message.body())?;
             columns = description.len();
-            let oids = self.current_space().oids(self.shard_of(&gathering.asked[position]));
+            let oids = self
+                .current_space()
+                .oids(self.shard_of(&gathering.asked[position]));
             rewrites = oids.and_then(|oids| RowOids::of(&description, oids));
         }
         if columns != gathering.columns {

@@ -19,9 +19,13 @@ impl Session {
     ) -> Result<(), Fault> {
         let home = self.home();
         let index = self.joined(home).await?;
-        let effect = Effect { pins: false, ..plan.effect };
+        let effect = Effect {
+            pins: false,
+            ..plan.effect
+        };
         self.note_effect(index, effect);
-        self.forward_text(index, invocation.text(), invocation).await?;
+        self.forward_text(index, invocation.text(), invocation)
+            .await?;
         self.pinned |= plan.effect.pins;
         self.transaction.temporaries_touched |= self.transaction.state != State::Idle;
         self.read_temporaries(index).await

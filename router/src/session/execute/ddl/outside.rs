@@ -63,8 +63,10 @@ impl Session {
             return Ok(());
         };
         let succeeded: Vec<usize> = came.done.iter().map(|(index, _)| *index).collect();
-        let failed: Vec<usize> =
-            others.into_iter().filter(|index| !succeeded.contains(index)).collect();
+        let failed: Vec<usize> = others
+            .into_iter()
+            .filter(|index| !succeeded.contains(index))
+            .collect();
         let undone = [done, &succeeded].concat();
         self.clean_up(&undone, ddl.undo.as_deref()).await;
         self.clean_up(&failed, ddl.undo_failed.as_deref()).await;
