@@ -75,7 +75,7 @@ impl Session {
             statement,
             &PlanContext {
                 snapshot: space.snapshot(),
-                search_path: &space.search_path,
+                search_path: &space.existing_path,
                 temporary: &temporary,
                 rules: &self.worker.config.tables,
                 database: self.database.name(),

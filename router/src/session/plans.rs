@@ -31,7 +31,10 @@ pub struct PlanSpace {
     pub state: Arc<DatabaseState>,
     /// Where it is not the cluster's: the catalog as one transaction sees it.
     private: Option<Private>,
+    /// As set, `$user` in its place.
     pub search_path: Rc<[String]>,
+    /// Those schemas of it that exist.
+    pub existing_path: Vec<String>,
     shapes: RefCell<Cache<Box<[u8]>>>,
     texts: RefCell<Cache<Box<str>>>,
     /// So that a repeated Parse allocates nothing.
@@ -50,7 +53,9 @@ impl std::fmt::Debug for PlanSpace {
 impl PlanSpace {
     /// `capacity`: plans kept, of each kind.
     pub fn new(state: Arc<DatabaseState>, search_path: Rc<[String]>, capacity: usize) -> Self {
+        let existing_path = existing(&search_path, &state.snapshot);
         Self {
+            existing_path,
             state,
             private: None,
             search_path,
@@ -84,6 +89,7 @@ impl PlanSpace {
     /// The same with another search path.
     pub fn with_search_path(&self, search_path: Rc<[String]>, capacity: usize) -> Self {
         Self {
+            existing_path: existing(&search_path, self.snapshot()),
             private: self.private.clone(),
             ..Self::new(Arc::clone(&self.state), search_path, capacity)
         }
@@ -149,6 +155,11 @@ impl PlanSpace {
             self.texts.borrow_mut().insert(text.into(), plan);
         }
     }
+}
+
+fn existing(search_path: &[String], snapshot: &Snapshot) -> Vec<String> {
+    let exists = |name: &&String| snapshot.schemas.contains(*name);
+    search_path.iter().filter(exists).cloned().collect()
 }
 
 /// First in, first out: a look-up writes nothing.
