@@ -74,6 +74,7 @@ impl PlanSpace {
         capacity: usize,
     ) -> Self {
         Self {
+            existing_path: existing(&self.search_path, &snapshot),
             private: Some(Private {
                 snapshot,
                 oids: oids.into(),
