@@ -2,6 +2,7 @@
 //!
 //! Takes messages to send; gives messages received. Must never know: plans, clients, pools.
 
+pub mod card;
 pub mod connect;
 pub mod login;
 pub mod prepared;
@@ -20,6 +21,7 @@ use topology::ShardId;
 use crate::permits::Permit;
 use crate::settings::{Interner, Parameters, Settings};
 use crate::stream::Stream;
+use card::Card;
 use connect::Account;
 use prepared::PreparedStatements;
 
@@ -82,6 +84,8 @@ pub struct Server {
     pub account: Rc<Account>,
     /// Leave to exist, under the limit of connections per shard.
     pub permit: Option<Permit>,
+    /// Set by the pool that has opened it.
+    pub card: Option<Rc<Card>>,
 }
 
 impl Server {
@@ -103,6 +107,14 @@ impl Server {
             idle_since: now,
             account,
             permit: None,
+            card: None,
+        }
+    }
+
+    /// One statement of a client's goes there.
+    pub fn count_statement(&self) {
+        if let Some(card) = &self.card {
+            card.count_statement();
         }
     }
 

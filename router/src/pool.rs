@@ -3,9 +3,11 @@
 //! The limit per shard is for the whole process, so it is counted in atomics shared by the workers;
 //! all else is a worker's own. Must never know: statements, clients' protocol.
 
+mod figures;
+
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,10 +16,13 @@ use tokio::sync::oneshot;
 use topology::ShardId;
 
 use crate::backend::Server;
+use crate::backend::card::Card;
 use crate::backend::connect::{Account, ConnectError, Connector};
 use crate::config::Config;
 use crate::error::RouterError;
+use crate::metrics::{ShardMetrics, WorkerMetrics};
 use crate::permits::{Permit, Permits};
+use figures::Waits;
 
 /// What somebody who waited is given.
 enum Grant {
@@ -33,13 +38,13 @@ struct Waiter {
 }
 
 /// One shard's connections on this worker.
-#[derive(Default)]
 struct ShardPool {
     /// By account number; most recently used last.
     idle: FxHashMap<u32, Vec<Box<Server>>>,
     waiters: VecDeque<Waiter>,
     /// Taken and not yet given back: for the figures only.
     leased: usize,
+    metrics: Arc<ShardMetrics>,
 }
 
 /// All connections of one worker.
@@ -48,24 +53,41 @@ pub struct Pools {
     permits: Arc<Permits>,
     connector: Connector,
     shards: RefCell<FxHashMap<ShardId, ShardPool>>,
-}
-
-/// Figures of one shard's pool on one worker, for SHOW POOLS.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct PoolFigures {
-    pub idle: usize,
-    pub leased: usize,
-    pub waiting: usize,
+    metrics: Arc<WorkerMetrics>,
+    /// Of all connections, idle or in use.
+    cards: RefCell<Vec<Weak<Card>>>,
 }
 
 impl Pools {
-    pub fn new(config: Arc<Config>, permits: Arc<Permits>, connector: Connector) -> Self {
+    pub fn new(
+        config: Arc<Config>,
+        permits: Arc<Permits>,
+        connector: Connector,
+        metrics: Arc<WorkerMetrics>,
+    ) -> Self {
         Self {
             config,
             permits,
             connector,
             shards: RefCell::default(),
+            metrics,
+            cards: RefCell::default(),
         }
+    }
+
+    /// The pool of a shard, made when it is first asked for.
+    fn pool<'a>(
+        &self,
+        shards: &'a mut FxHashMap<ShardId, ShardPool>,
+        shard: ShardId,
+    ) -> &'a mut ShardPool {
+        shards
+            .entry(shard)
+            .or_insert_with(|| ShardPool::new(self.metrics.shard(shard)))
+    }
+
+    fn shard_metrics(&self, shard: ShardId) -> Arc<ShardMetrics> {
+        Arc::clone(&self.pool(&mut self.shards.borrow_mut(), shard).metrics)
     }
 
     /// An idle connection, without waiting: the hot path.
@@ -73,7 +95,8 @@ impl Pools {
         let mut shards = self.shards.borrow_mut();
         let pool = shards.get_mut(&shard)?;
         let server = pool.idle.get_mut(&account.number)?.pop()?;
-        pool.leased += 1;
+        pool.note_leased();
+        pool.metrics.idle.decrement();
         Some(server)
     }
 
@@ -115,26 +138,50 @@ impl Pools {
         account: &Rc<Account>,
         permit: Permit,
     ) -> Result<Box<Server>, ConnectError> {
-        let mut server = Box::new(self.connector.connect(shard, account).await?);
+        let metrics = self.shard_metrics(shard);
+        let connected = self.connector.connect(shard, account).await;
+        let connected = connected.inspect_err(|_| metrics.connections_failed.increment());
+        let mut server = Box::new(connected?);
         server.permit = Some(permit);
-        self.shards.borrow_mut().entry(shard).or_default().leased += 1;
+        self.register(&mut server, metrics);
+        self.pool(&mut self.shards.borrow_mut(), shard)
+            .note_leased();
         Ok(server)
     }
 
     /// Closes the idle connection that was longest unused, of whatever account, for its permit.
     fn evict_other(&self, shard: ShardId) -> Option<Permit> {
         let mut shards = self.shards.borrow_mut();
-        let oldest = shards
-            .get_mut(&shard)?
+        let pool = shards.get_mut(&shard)?;
+        let oldest = pool
             .idle
             .values_mut()
             .filter(|servers| !servers.is_empty())
             .min_by_key(|servers| servers[0].idle_since)?;
+        pool.metrics.idle.decrement();
         close_quietly(oldest.remove(0))
     }
 
-    /// Waits in the queue.
     async fn wait(
+        &self,
+        shard: ShardId,
+        account: &Rc<Account>,
+        holding: bool,
+    ) -> Result<Grant, RouterError> {
+        let metrics = self.shard_metrics(shard);
+        let since = Instant::now();
+        let outcome = {
+            let _counted = Waits::counted_in(&metrics);
+            self.wait_in_queue(shard, account, holding).await
+        };
+        match &outcome {
+            Ok(_) => metrics.waited(since.elapsed()),
+            Err(_) => metrics.checkouts_refused.increment(),
+        }
+        outcome
+    }
+
+    async fn wait_in_queue(
         &self,
         shard: ShardId,
         account: &Rc<Account>,
@@ -160,7 +207,7 @@ impl Pools {
         holding: bool,
     ) -> Result<oneshot::Receiver<Grant>, RouterError> {
         let mut shards = self.shards.borrow_mut();
-        let pool = shards.entry(shard).or_default();
+        let pool = self.pool(&mut shards, shard);
         pool.waiters.retain(|waiter| !waiter.grant.is_closed());
         if pool.waiters.len() >= self.config.pool.queue {
             return Err(checkout_failed(shard, "the queue is full (pool.queue)"));
@@ -182,9 +229,12 @@ impl Pools {
     pub fn give_back(&self, mut server: Box<Server>) {
         let shard = server.shard;
         server.idle_since = Instant::now();
+        if let Some(card) = &server.card {
+            card.give_back(server.idle_since);
+        }
         let mut shards = self.shards.borrow_mut();
-        let pool = shards.entry(shard).or_default();
-        pool.leased = pool.leased.saturating_sub(1);
+        let pool = self.pool(&mut shards, shard);
+        pool.note_returned();
         if self.is_spent(&server) {
             if let Some(permit) = close_quietly(server) {
                 self.pass_on(pool, permit);
@@ -196,6 +246,7 @@ impl Pools {
                 // Somebody waits on another worker: free the permit for it.
                 close_quietly(server);
             } else {
+                pool.metrics.idle.increment();
                 pool.idle
                     .entry(server.account.number)
                     .or_default()
@@ -265,27 +316,12 @@ impl Pools {
                     .partition(|server| goes(server));
                 *servers = kept;
                 for server in out {
+                    pool.metrics.idle.decrement();
                     close_quietly(server);
                 }
             }
             pool.idle.retain(|_, servers| !servers.is_empty());
         }
-    }
-
-    /// One entry a shard, ascending.
-    pub fn figures(&self) -> Vec<(ShardId, PoolFigures)> {
-        let shards = self.shards.borrow();
-        let figures = |pool: &ShardPool| PoolFigures {
-            idle: pool.idle.values().map(Vec::len).sum(),
-            leased: pool.leased,
-            waiting: pool.waiters.len(),
-        };
-        let mut all: Vec<_> = shards
-            .iter()
-            .map(|(shard, pool)| (*shard, figures(pool)))
-            .collect();
-        all.sort_by_key(|(shard, _)| *shard);
-        all
     }
 }
 
@@ -303,7 +339,7 @@ fn hand_to_waiter(pool: &mut ShardPool, mut server: Box<Server>) -> Option<Box<S
         }
         match waiter.grant.send(Grant::Server(server)) {
             Ok(()) => {
-                pool.leased += 1;
+                pool.note_leased();
                 return None;
             }
             Err(Grant::Server(back)) => server = back,

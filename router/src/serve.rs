@@ -1,5 +1,6 @@
 //! The router as a whole: the control thread, the workers, the listener; and their orderly end.
 
+mod report;
 mod worker_loop;
 
 use std::sync::Arc;

@@ -7,14 +7,12 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::task::LocalSet;
 
-use super::Shared;
+use super::{Shared, report};
 use crate::backend::connect::Connector;
 use crate::handshake::{self, Accepted};
 use crate::pool::Pools;
 use crate::session::shared::{SessionShared, WorkerState};
-use crate::worker::{
-    ClientReport, NewClient, PoolReport, SessionId, WorkerInbox, WorkerMessage, WorkerReport,
-};
+use crate::worker::{NewClient, SessionId, WorkerInbox, WorkerMessage};
 
 /// How often waiters are woken for permits of other workers, and old connections closed.
 const TICK: Duration = Duration::from_millis(100);
@@ -53,8 +51,13 @@ fn worker_state(index: usize, shared: &Shared) -> Result<WorkerState, crate::dia
         Rc::clone(&parameters),
         Rc::clone(&plain),
     )?;
-    let pools = Pools::new(Arc::clone(&config), Arc::clone(&shared.permits), connector);
     let metrics = shared.metrics.add_worker();
+    let pools = Pools::new(
+        Arc::clone(&config),
+        Arc::clone(&shared.permits),
+        connector,
+        Arc::clone(&metrics),
+    );
     let control = shared.control.clone();
     Ok(WorkerState::new(
         index, config, control, pools, metrics, parameters, plain,
@@ -93,7 +96,7 @@ fn take(state: &Rc<WorkerState>, shared: &Shared, message: WorkerMessage) {
         }
         WorkerMessage::CloseIdle { database } => state.pools.close_idle(Some(&database)),
         WorkerMessage::Report(answer) => {
-            let _ = answer.send(report(state));
+            let _ = answer.send(report::of(state));
         }
         WorkerMessage::Shutdown => {}
     }
@@ -175,50 +178,4 @@ async fn stop(state: &Rc<WorkerState>) {
     state.pools.close_idle(None);
     // Goodbyes to the shards are tasks of their own: let them be written.
     tokio::time::sleep(Duration::from_millis(20)).await;
-}
-
-fn report(state: &WorkerState) -> WorkerReport {
-    let sessions = state.sessions.borrow();
-    let clients = sessions
-        .values()
-        .map(|session| client_report(session))
-        .collect();
-    let pools = state
-        .pools
-        .figures()
-        .into_iter()
-        .map(|(shard, figures)| PoolReport {
-            shard,
-            idle: figures.idle,
-            leased: figures.leased,
-            waiting: figures.waiting,
-        });
-    WorkerReport {
-        clients,
-        pools: pools.collect(),
-        ..WorkerReport::default()
-    }
-}
-
-fn client_report(session: &SessionShared) -> ClientReport {
-    ClientReport {
-        session: session.id,
-        user: session.user.to_string(),
-        database: session.database.to_string(),
-        application_name: session.application_name.borrow().to_string(),
-        peer: session.peer,
-        tls: session.tls,
-        state: match session.status.get() {
-            b'I' => "idle",
-            b'T' | b'E' => "idle in transaction",
-            _ => "active",
-        },
-        connected: session.connected_at.elapsed(),
-        shards: session
-            .targets
-            .borrow()
-            .iter()
-            .map(|target| target.shard)
-            .collect(),
-    }
 }

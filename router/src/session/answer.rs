@@ -1,6 +1,6 @@
 //! What the router says itself: errors, notices, ReadyForQuery, command tags.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use wire::backend::{Report, Severity, write};
 
@@ -8,6 +8,7 @@ use super::fault::Fault;
 use super::state::Session;
 use super::transaction::State;
 use crate::error::RouterError;
+use crate::log::SlowStatement;
 use crate::metrics::PlanKind;
 use crate::plan::{Action, Effect, Plan, SessionCommand};
 
@@ -64,10 +65,12 @@ impl Session {
         self.slots.clear();
         match fault {
             Fault::Router(error) => {
+                self.metrics.router_errors.increment();
                 error_response(&mut self.out, Severity::Error, &error);
                 Ok(())
             }
             Fault::Shard(bytes) => {
+                self.metrics.shard_errors.increment();
                 self.out.extend_from_slice(&bytes);
                 if wire::backend::ErrorResponse::parse(&bytes[5..]).is_ok_and(|e| e.is_fatal()) {
                     self.drop_broken_branches();
@@ -142,8 +145,34 @@ impl Session {
         Instant::now()
     }
 
-    pub(super) fn finished(&self, started: Instant, kind: PlanKind) {
-        self.metrics.query(kind, started.elapsed());
+    /// The end of a statement, good or bad. `text`: its own, or that of the client's string.
+    pub(super) fn finished(&self, started: Instant, kind: PlanKind, text: &[u8]) {
+        let elapsed = started.elapsed();
+        self.metrics.query(kind, elapsed);
+        // An open transaction is counted where it ends; SET, COMMIT and the like are none.
+        if self.transaction.state == State::Idle && kind != PlanKind::Session {
+            self.metrics.transaction(elapsed);
+        }
+        if elapsed > self.worker.slow_above {
+            self.log_slow(elapsed, kind, text);
+        }
+    }
+
+    #[cold]
+    fn log_slow(&self, elapsed: Duration, kind: PlanKind, text: &[u8]) {
+        self.metrics.slow_statements.increment();
+        let text = String::from_utf8_lossy(text);
+        SlowStatement {
+            text: text.trim_end_matches('\0'),
+            elapsed,
+            session: self.shared.id.0,
+            user: &self.shared.user,
+            database: &self.shared.database,
+            plan: kind.name(),
+            // A statement of one shard has given its connection back already.
+            shards: self.transaction.branches.len().max(1),
+        }
+        .log();
     }
 }
 

@@ -93,6 +93,7 @@ impl Session {
     /// The client has left, or must: say why if it can hear it, and leave nothing behind.
     pub(super) async fn end(mut self: Box<Self>, fault: Fault) {
         if let Fault::Fatal(error) = &fault {
+            self.metrics.router_errors.increment();
             super::answer::error_response(&mut self.out, Severity::Fatal, error);
             let _ = tokio::time::timeout(Duration::from_secs(1), self.flush()).await;
         }

@@ -88,6 +88,8 @@ pub struct Extended {
     pub unnamed: Option<Rc<Prepared>>,
     portals: FxHashMap<Box<[u8]>, Portal>,
     unnamed_portal: Option<Portal>,
+    /// What was bound last on a shard since the last Sync.
+    bound: Option<Rc<Prepared>>,
     /// A Parse that was not yet sent: the Bind that follows tells the shard.
     waiting: Option<(Box<[u8]>, Rc<Prepared>)>,
     /// The branch with messages under way, not yet synced.
@@ -288,6 +290,7 @@ impl Session {
                 self.send_bind(index, &bind, &prepared.identity, &[])?;
                 self.extended
                     .put_portal(bind.portal, Portal::OnShard(shard));
+                self.extended.bound = Some(prepared);
                 Ok(())
             }
             OneShard::No => Box::pin(self.bind_here(message, &bind, prepared, parsed_now)).await,
@@ -308,6 +311,7 @@ impl Session {
         if let Some(shard) = self.bind_with_ids(bind, &prepared, parsed_now).await? {
             self.extended
                 .put_portal(bind.portal, Portal::OnShard(shard));
+            self.extended.bound = Some(prepared);
             return Ok(());
         }
         if parsed_now {
@@ -464,8 +468,7 @@ impl Session {
     /// the server's own becomes an explicit one.
     async fn leave_active(&mut self, active: usize) -> Result<(), Fault> {
         if self.transaction.state == State::Idle {
-            self.transaction.state = State::Open;
-            self.transaction.implicit = true;
+            self.open_around();
             self.begin(active);
         }
         self.drain(active).await?;
@@ -562,10 +565,9 @@ impl Session {
         match self.extended.portal(execute.portal) {
             Some(Portal::OnShard(shard)) => {
                 let index = self.activate(*shard).await?;
-                self.transaction.branches[index]
-                    .server
-                    .outbuf
-                    .extend_from_slice(message);
+                let server = &mut self.transaction.branches[index].server;
+                server.outbuf.extend_from_slice(message);
+                server.count_statement();
                 self.slots.push_back(Slot::Execute { hidden: false });
                 Ok(())
             }
@@ -622,7 +624,11 @@ impl Session {
             max_rows: at_most(max_rows),
         };
         let plan = Rc::clone(&prepared.plan);
-        self.execute(&plan, &invocation, false).await?;
+        let started = self.started();
+        let outcome = self.execute(&plan, &invocation, false).await;
+        let text = prepared.identity.text.as_bytes();
+        self.finished(started, super::answer::kind(&plan), text);
+        outcome?;
         Ok(self
             .remainder
             .take()
@@ -686,8 +692,12 @@ impl Session {
         self.slots.push_back(Slot::Sync { hidden });
         self.failed = false;
         let started = self.started();
-        let stopped = self.relay(active).await?;
-        self.finished(started, crate::metrics::PlanKind::SingleShard);
+        let relayed = self.relay(active).await;
+        if let Some(prepared) = self.extended.bound.take() {
+            let text = prepared.identity.text.as_bytes();
+            self.finished(started, super::answer::kind(&prepared.plan), text);
+        }
+        let stopped = relayed?;
         if stopped == Stopped::CopyIn {
             // While it waits for data PostgreSQL ignores Sync; the client sends another one after it.
             self.slots.pop_back();

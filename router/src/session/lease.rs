@@ -8,7 +8,7 @@ use topology::ShardId;
 use wire::frontend::write;
 
 use super::fault::Fault;
-use super::shared::CancelTarget;
+use super::shared::{CancelTarget, WAITING};
 use super::slots::Slot;
 use super::state::Session;
 use super::transaction::{Branch, State};
@@ -26,6 +26,9 @@ impl Session {
             Some(server) => server,
             None => Box::pin(self.server_waited_for(shard)).await?,
         };
+        if let Some(card) = &server.card {
+            card.lease(self.shared.id);
+        }
         self.shared.targets.borrow_mut().push(CancelTarget {
             shard,
             process_id: server.process_id,
@@ -54,7 +57,10 @@ impl Session {
     async fn server_waited_for(&mut self, shard: ShardId) -> Result<Box<Server>, Fault> {
         let holding = !self.transaction.branches.is_empty() || !self.held.is_empty();
         let worker = Rc::clone(&self.worker);
-        Ok(worker.pools.lease(shard, &self.account, holding).await?)
+        let before = self.shared.status.replace(WAITING);
+        let leased = worker.pools.lease(shard, &self.account, holding).await;
+        self.shared.status.set(before);
+        Ok(leased?)
     }
 
     /// As [`Self::branch`], and inside the transaction if one is open: `BEGIN` goes ahead of the

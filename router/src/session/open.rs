@@ -55,6 +55,8 @@ pub async fn open(
         application_name: RefCell::new(Rc::from("")),
         connected_at: std::time::Instant::now(),
         status: Cell::new(b'I'),
+        transaction_since: Cell::new(None),
+        two_phase: RefCell::default(),
         targets: RefCell::default(),
         cancels_under_way: Cell::new(0),
         cancel_done: Notify::new(),

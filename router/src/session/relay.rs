@@ -58,12 +58,14 @@ impl Session {
         if self.out.is_empty() {
             if released > 0 {
                 write_all(&mut self.client, &server.inbuf[..released]).await?;
+                self.metrics.bytes_sent.add(released as u64);
             }
         } else {
             self.out.extend_from_slice(&server.inbuf[..released]);
             let wanted = self.slots.is_empty() || self.out.len() > WRITE_ABOVE;
             if wanted && !self.hold_output {
                 write_all(&mut self.client, &self.out).await?;
+                self.metrics.bytes_sent.add(self.out.len() as u64);
                 self.out.clear();
             }
         }
@@ -238,6 +240,7 @@ impl Session {
     /// The client has been told of an error: replies that will not come are forgotten.
     fn error_passed(&mut self, index: usize) {
         self.failed = true;
+        self.metrics.shard_errors.increment();
         let branch = &mut self.transaction.branches[index];
         branch.errored = branch.unsynced;
         let server = &mut branch.server;

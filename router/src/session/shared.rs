@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
@@ -49,6 +50,8 @@ pub struct WorkerState {
     /// no server connection.
     pub greetings: RefCell<HashMap<(u32, Rc<Settings>), Greeting>>,
     turn: Cell<usize>,
+    /// Statements that take longer are logged; the longest time there is, where none are.
+    pub slow_above: Duration,
 }
 
 /// What a client is told after log-in.
@@ -73,8 +76,13 @@ impl WorkerState {
         parameters: Rc<Interner<Parameters>>,
         plain: Rc<Settings>,
     ) -> Self {
+        let slow_above = match config.log.slow_statement {
+            Duration::ZERO => Duration::MAX,
+            limit => limit,
+        };
         Self {
             index,
+            slow_above,
             config,
             control,
             pools,
@@ -198,6 +206,17 @@ pub struct CancelTarget {
     pub secret: SmallVec<[u8; 4]>,
 }
 
+/// [`SessionShared::status`] of a session that waits for a server connection.
+pub const WAITING: u8 = b'W';
+
+/// A commit in two phases.
+#[derive(Debug, Clone)]
+pub struct TwoPhase {
+    pub gid: String,
+    /// `preparing` or `committing`.
+    pub stage: &'static str,
+}
+
 /// What the worker may see of a session: for SHOW CLIENTS and for cancel requests.
 pub struct SessionShared {
     pub id: SessionId,
@@ -206,9 +225,14 @@ pub struct SessionShared {
     pub peer: Peer,
     pub tls: bool,
     pub application_name: RefCell<Rc<str>>,
-    pub connected_at: std::time::Instant,
-    /// The transaction's status byte, or 0 while a statement runs.
+    pub connected_at: Instant,
+    /// The transaction's status byte, 0 while a statement runs, [`WAITING`] while it waits for a
+    /// server connection.
     pub status: Cell<u8>,
+    /// Since when a transaction is open, one around a single statement not counted.
+    pub transaction_since: Cell<Option<Instant>>,
+    /// The commit under way in two phases.
+    pub two_phase: RefCell<Option<TwoPhase>>,
     /// Server connections with a statement of this session.
     pub targets: RefCell<SmallVec<[CancelTarget; 1]>>,
     /// Cancel requests on their way; connections are not given back meanwhile.
@@ -220,6 +244,12 @@ pub struct SessionShared {
 }
 
 impl SessionShared {
+    /// Shards with a server connection in use by the session.
+    pub fn shards(&self) -> Vec<ShardId> {
+        let targets = self.targets.borrow();
+        targets.iter().map(|target| target.shard).collect()
+    }
+
     /// Waits until no cancel request is on its way to a connection of this session.
     pub async fn cancels_delivered(&self) {
         while self.cancels_under_way.get() > 0 {

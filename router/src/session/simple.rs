@@ -11,6 +11,7 @@ use super::slots::Slot;
 use super::state::Session;
 use super::transaction::State;
 use crate::error::RouterError;
+use crate::metrics::PlanKind;
 use crate::parse::{self, Statement};
 use crate::plan::{Action, Effect, Plan, SessionCommand};
 use crate::route::Arguments;
@@ -22,7 +23,8 @@ impl Session {
         if let Some((shard, effect)) = self.known_shape(message) {
             let started = self.started();
             let outcome = self.forward_query(shard, message, effect).await;
-            self.finished(started, crate::metrics::PlanKind::SingleShard);
+            let text = message.get(5..).unwrap_or_default();
+            self.finished(started, PlanKind::SingleShard, text);
             return match outcome {
                 Ok(()) => Ok(()),
                 Err(fault) => Box::pin(self.answer_fault_and_ready(fault)).await,
@@ -74,9 +76,9 @@ impl Session {
     async fn forward_commit(&mut self, message: &[u8]) -> Result<(), Fault> {
         self.failed = false;
         self.slots.push_back(Slot::Query { hide_ready: false });
-        self.transaction.branches[0]
-            .server
-            .queue_query_message(message);
+        let server = &mut self.transaction.branches[0].server;
+        server.queue_query_message(message);
+        server.count_statement();
         match self.relay(0).await {
             Ok(_) => {
                 self.after_ready(0).await;
@@ -124,6 +126,7 @@ impl Session {
         branch.wrote |= effect.writes;
         branch.unpreparable |= effect.unpreparable;
         branch.server.queue_query_message(message);
+        branch.server.count_statement();
         match self.relay(index).await? {
             Stopped::CopyIn => self.begin_copy(index),
             Stopped::Done => self.after_ready(index).await,
@@ -210,9 +213,9 @@ impl Session {
             OneShard::Shard(shard) => {
                 let index = self.joined(shard).await?;
                 self.note_effect(index, plan.effect);
-                self.transaction.branches[index]
-                    .server
-                    .queue_query(statement.text.as_bytes());
+                let server = &mut self.transaction.branches[index].server;
+                server.queue_query(statement.text.as_bytes());
+                server.count_statement();
                 self.relay_query(index).await
             }
             OneShard::No => {
@@ -222,7 +225,8 @@ impl Session {
                 self.execute(plan, &invocation, in_string).await
             }
         };
-        self.finished(started, super::answer::kind(plan));
+        let text = statement.text.as_bytes();
+        self.finished(started, super::answer::kind(plan), text);
         outcome
     }
 
@@ -252,11 +256,14 @@ impl Session {
         if let Some((shard, effect)) = self.all_on_one_shard(statements) {
             let index = self.joined(shard).await?;
             self.note_effect(index, effect);
-            self.transaction.branches[index]
-                .server
-                .outbuf
-                .extend_from_slice(message);
-            return self.relay_query(index).await;
+            let started = self.started();
+            let server = &mut self.transaction.branches[index].server;
+            server.queue_query_message(message);
+            server.count_statement();
+            let outcome = self.relay_query(index).await;
+            let text = message.get(5..).unwrap_or_default();
+            self.finished(started, PlanKind::SingleShard, text);
+            return outcome;
         }
         for statement in statements {
             let plan = self.plan_statement(statement);

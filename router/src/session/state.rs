@@ -120,6 +120,7 @@ impl Session {
         if count == 0 {
             return Err(Fault::ClientGone(std::io::ErrorKind::UnexpectedEof.into()));
         }
+        self.metrics.bytes_received.add(count as u64);
         self.shared.status.set(0);
         Ok(())
     }
@@ -164,6 +165,7 @@ impl Session {
     pub(super) async fn flush(&mut self) -> Result<(), Fault> {
         if !self.out.is_empty() {
             super::relay::write_all(&mut self.client, &self.out).await?;
+            self.metrics.bytes_sent.add(self.out.len() as u64);
             self.out.clear();
             const KEPT_BYTES: usize = 16 * 1024;
             if self.out.capacity() > KEPT_BYTES {

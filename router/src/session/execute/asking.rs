@@ -215,6 +215,7 @@ fn queue(
     slots: &mut Slots,
 ) -> Result<(), ProtocolError> {
     let server = &mut branch.server;
+    server.count_statement();
     let identity = request.identity;
     let name: &[u8] = if request.named {
         &identity.server_name

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use topology::ShardId;
 use wire::Format;
-use wire::frontend::{Bind, write};
+use wire::frontend::Bind;
 
 use super::super::extended::Prepared;
 use super::super::fault::Fault;
@@ -92,7 +92,8 @@ impl Session {
             return Ok(());
         }
         let server = &mut self.transaction.branches[index].server;
-        write::query(&mut server.outbuf, text.as_bytes());
+        server.queue_query(text.as_bytes());
+        server.count_statement();
         self.relay_query(index).await
     }
 

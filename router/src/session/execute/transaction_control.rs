@@ -1,5 +1,7 @@
 //! BEGIN, COMMIT, ROLLBACK and savepoints.
 
+use std::time::Instant;
+
 use wire::backend::Severity;
 
 use super::super::fault::Fault;
@@ -39,6 +41,7 @@ impl Session {
         self.transaction.state = State::Open;
         self.transaction.implicit = false;
         self.transaction.modes = modes.trim().to_owned();
+        self.shared.transaction_since.set(Some(Instant::now()));
     }
 
     pub(super) async fn commit_command(&mut self, chain: bool) -> Result<(), Fault> {
@@ -159,11 +162,15 @@ impl Session {
         if self.transaction.state == State::Idle {
             self.transaction.state = State::Open;
             self.transaction.implicit = true;
+            self.shared.transaction_since.set(Some(Instant::now()));
         }
     }
 
     /// The transaction is over on every branch: what lasts is kept, what was its own is forgotten.
     pub(crate) async fn close_transaction(&mut self, committed: bool) {
+        if let Some(since) = self.shared.transaction_since.take() {
+            self.metrics.transaction(since.elapsed());
+        }
         let ended = std::mem::take(&mut self.transaction);
         self.transaction.branches = ended.branches;
         self.extended.forget_portals();

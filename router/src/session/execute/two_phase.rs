@@ -6,6 +6,7 @@
 //! between, any router finishes the rest from the decision row (see `control`).
 
 use super::super::fault::Fault;
+use super::super::shared::TwoPhase;
 use super::super::state::Session;
 use crate::backend::{QueryError, Server};
 use crate::error::RouterError;
@@ -108,6 +109,18 @@ impl Session {
     }
 
     async fn commit_in_two_phases(&mut self, writers: &[usize]) -> Result<(), Fault> {
+        let outcome = self.prepare_and_decide(writers).await;
+        self.shared.two_phase.take();
+        outcome
+    }
+
+    /// For SHOW TRANSACTIONS.
+    fn show_stage(&self, gid: &str, stage: &'static str) {
+        let gid = gid.to_owned();
+        self.shared.two_phase.replace(Some(TwoPhase { gid, stage }));
+    }
+
+    async fn prepare_and_decide(&mut self, writers: &[usize]) -> Result<(), Fault> {
         let lead = self.lead(writers)?;
         let lead_shard = self.transaction.branches[lead].server.shard;
         let gid = self.worker.control.next_gid(lead_shard, writers.len());
@@ -117,11 +130,13 @@ impl Session {
             .copied()
             .filter(|index| *index != lead)
             .collect();
+        self.show_stage(&gid, "preparing");
         if let Err(fault) = self.prepare_all(&others, &gid).await {
             self.roll_back_prepared(&others, &gid).await;
             drop(live);
             return Err(fault);
         }
+        self.show_stage(&gid, "committing");
         match self.decide(lead, &gid).await {
             Decision::Committed => {}
             Decision::Refused(fault) => {
