@@ -5,10 +5,13 @@
 //! Equality is only recorded where it means equal hashes: between columns of one [`Family`], and
 //! between such a column and a key expression.
 
+mod builder;
 mod column;
 mod condition;
 mod expression;
 mod from;
+mod join;
+mod listed;
 mod modify;
 mod output;
 mod query;
@@ -24,6 +27,7 @@ use super::facts::Facts;
 use super::scope::{INT2, INT4, INT8, TEXT, UUID, VARCHAR};
 use super::{KeyExpr, PlanContext};
 use crate::error::RouterError;
+use builder::{Builder, CommonTable, Level, Merged};
 
 /// Index into [`Survey::leaves`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -354,91 +358,5 @@ impl Survey {
 
     fn is_only_home(&self) -> bool {
         !self.has_sharded() && self.facts.tables().next().is_none()
-    }
-}
-
-/// Names visible at one query level while it is being built.
-#[derive(Debug, Default)]
-struct Level {
-    leaves: Vec<LeafId>,
-    /// Leaves before this one are not visible (in an ON clause, those outside the join).
-    visible_from: usize,
-    /// Nothing of this level is visible (inside a subquery in FROM that is not LATERAL).
-    hidden: bool,
-    /// Columns merged by USING or NATURAL, later ones first to be found.
-    merged: Vec<Merged>,
-}
-
-/// A column that USING or NATURAL merged from both sides of a join.
-#[derive(Debug)]
-struct Merged {
-    name: String,
-    /// `None` for a full join, whose merged column is neither side's.
-    term: Option<Term>,
-    /// The first leaf of the join, as an index into the level's leaves.
-    start: usize,
-}
-
-/// A WITH query in scope. `query` is `None` while it is being built itself (recursion).
-#[derive(Debug, Clone)]
-struct CommonTable {
-    name: String,
-    query: Option<QueryId>,
-    recursive: bool,
-    modifies: bool,
-    mentioned: bool,
-    column_names: Vec<String>,
-}
-
-struct Builder<'a> {
-    context: &'a PlanContext<'a>,
-    queries: Vec<Query>,
-    leaves: Vec<Leaf>,
-    values: Vec<KeyValue>,
-    levels: Vec<Level>,
-    common_tables: Vec<CommonTable>,
-    literals_matter: bool,
-    outer_aggregates: bool,
-    writes: Vec<LeafId>,
-    locks: bool,
-    needs_ids_somewhere: bool,
-    columns: HashMap<i32, Term>,
-    relations_seen: usize,
-    sublinks_seen: usize,
-}
-
-impl<'a> Builder<'a> {
-    fn new(context: &'a PlanContext<'a>) -> Self {
-        Self {
-            context,
-            queries: Vec::new(),
-            leaves: Vec::new(),
-            values: Vec::new(),
-            levels: Vec::new(),
-            common_tables: Vec::new(),
-            literals_matter: false,
-            outer_aggregates: false,
-            writes: Vec::new(),
-            locks: false,
-            needs_ids_somewhere: false,
-            columns: HashMap::new(),
-            relations_seen: 0,
-            sublinks_seen: 0,
-        }
-    }
-
-    fn add_query(&mut self, query: Query) -> QueryId {
-        self.queries.push(query);
-        QueryId(self.queries.len() - 1)
-    }
-
-    /// Adds a leaf to the innermost level.
-    fn add_leaf(&mut self, leaf: Leaf) -> LeafId {
-        self.leaves.push(leaf);
-        let id = LeafId(self.leaves.len() - 1);
-        if let Some(level) = self.levels.last_mut() {
-            level.leaves.push(id);
-        }
-        id
     }
 }

@@ -3,7 +3,7 @@
 use pg_query::NodeEnum;
 use pg_query::protobuf::{FuncCall, Node, SelectStmt};
 
-use super::order::column_type;
+use super::column_type::{ColumnType, column_type};
 use super::{Anchored, is_built_in};
 use crate::error::RouterError;
 use crate::merge::Fold;
@@ -51,7 +51,7 @@ pub(super) fn distinct_folds(anchored: &Anchored<'_>) -> Result<Vec<Fold>, Route
         let column_type = output
             .term
             .and_then(|term| column_type(anchored.survey, term));
-        column_type.is_some_and(super::order::ColumnType::has_one_form)
+        column_type.is_some_and(ColumnType::has_one_form)
     });
     if exact && !outputs.is_empty() {
         Ok(vec![Fold::Group; outputs.len()])

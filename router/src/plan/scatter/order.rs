@@ -5,14 +5,12 @@ use pg_query::protobuf::{
     ColumnRef, LimitOption, Node, SelectStmt, SetOperation, SortBy, SortByDir, SortByNulls, a_const,
 };
 
+use super::column_type::{ColumnType, column_type};
 use super::{Anchored, aggregate};
 use crate::error::RouterError;
 use crate::merge::{Fold, SortKey, SortOrder};
 use crate::plan::names::quote_identifier;
-use crate::plan::scope::{
-    self, BOOL, DATE, INT2, INT4, INT8, OID, TEXT, TIMESTAMP, TIMESTAMPTZ, UUID, VARCHAR, string,
-};
-use crate::plan::survey::{LeafKind, Survey, Term};
+use crate::plan::scope::{self, TEXT, VARCHAR, string};
 use crate::plan::unsupported;
 
 /// Sort keys, and expressions to add to the select list for them.
@@ -20,64 +18,6 @@ use crate::plan::unsupported;
 pub(super) struct Order {
     pub keys: Vec<SortKey>,
     pub hidden: Vec<String>,
-}
-
-/// A column's type as far as order and equality go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct ColumnType {
-    pub oid: u32,
-    pub bytewise: bool,
-    pub deterministic: bool,
-}
-
-impl ColumnType {
-    /// The order of values, where it is known exactly.
-    pub(super) fn order(self, name: &str) -> Result<SortOrder, RouterError> {
-        Ok(match self.oid {
-            INT2 | INT4 | INT8 | OID => SortOrder::Integer,
-            BOOL => SortOrder::Boolean,
-            UUID => SortOrder::Uuid,
-            DATE => SortOrder::Date,
-            TIMESTAMP => SortOrder::Timestamp,
-            TIMESTAMPTZ => SortOrder::TimestampTz,
-            TEXT | VARCHAR if self.bytewise => SortOrder::Bytes,
-            TEXT | VARCHAR => return Err(unsupported::order_by_collation(name)),
-            _ => return Err(unsupported::order_by_type()),
-        })
-    }
-
-    /// Equal values have equal bytes, in text and in binary form.
-    pub(super) fn has_one_form(self) -> bool {
-        match self.oid {
-            TEXT | VARCHAR => self.deterministic,
-            oid => matches!(
-                oid,
-                INT2 | INT4 | INT8 | OID | BOOL | UUID | DATE | TIMESTAMP | TIMESTAMPTZ
-            ),
-        }
-    }
-}
-
-/// The type of a column, through subqueries.
-pub(super) fn column_type(survey: &Survey, term: Term) -> Option<ColumnType> {
-    let Term::Column(leaf, column) = term else {
-        return None;
-    };
-    match &survey.leaf(leaf).kind {
-        LeafKind::Table { relation, .. } => {
-            let column = relation.columns.get(column)?;
-            Some(ColumnType {
-                oid: column.type_oid,
-                bytewise: column.collation_is_bytewise,
-                deterministic: column.collation_is_deterministic,
-            })
-        }
-        LeafKind::Derived { query, .. } => column_type(
-            survey,
-            survey.query(*query).outputs.as_ref()?.get(column)?.term?,
-        ),
-        LeafKind::Home | LeafKind::Opaque => None,
-    }
 }
 
 /// What one ORDER BY item sorts by.
