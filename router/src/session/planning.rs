@@ -52,8 +52,7 @@ impl Session {
             1 => {
                 let statement = statements.remove(0);
                 let plan = self.plan_statement(&statement);
-                // The statement's own text begins behind white space and comments of the whole.
-                if statement.text.len() == text.len() && !self.plans_are_own() {
+                if !self.plans_are_own() {
                     self.current_space().keep_text(text, &plan);
                 }
                 Ok(plan)
