@@ -69,8 +69,7 @@ impl ShardNode {
     }
 
     /// Makes the data directory as a copy of `template`, which no server may be using. The copy has the template's
-    /// superuser password and its system identifier; a physical standby could thus not tell the two apart, so this
-    /// is for tests.
+    /// superuser password and a system identifier of its own. Meant for tests.
     pub fn copy_from(&self, template: &Path) -> Result<()> {
         self.prepare_directories()?;
         let unfinished = self.unfinished()?;
@@ -89,6 +88,7 @@ impl ShardNode {
                 output,
             });
         }
+        self.become_another(&unfinished)?;
         self.finish(&unfinished)
     }
 

@@ -8,6 +8,7 @@ mod binaries;
 mod cluster;
 mod error;
 mod health;
+mod identity;
 mod init;
 mod leftover;
 mod node;
