@@ -260,7 +260,6 @@ impl Pools {
         !server.is_clean()
             || expired(server.idle_since, server.opened, self.config.pool.lifetime)
             || self.permits.above_limit(server.shard)
-            || is_template(&server.account.database)
     }
 
     /// A permit is free: to the next waiter of this worker, else back to all.
@@ -347,11 +346,6 @@ fn hand_to_waiter(pool: &mut ShardPool, mut server: Box<Server>) -> Option<Box<S
         }
     }
     Some(server)
-}
-
-/// CREATE DATABASE fails while anybody is connected to the database that it copies.
-fn is_template(database: &str) -> bool {
-    matches!(database, "template1" | "template0")
 }
 
 fn expired(now: Instant, since: Instant, limit: Duration) -> bool {

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::BytesMut;
 use tokio::sync::Notify;
@@ -16,6 +17,8 @@ use super::slots::Slots;
 use super::state::Session;
 use super::transaction::Transaction;
 use crate::cancel::CancelHandle;
+use crate::control::Database;
+use crate::error::RouterError;
 use crate::handshake::Handshaken;
 use crate::settings::{Settings, startup_statement};
 use crate::worker::Peer;
@@ -38,7 +41,7 @@ pub async fn open(
         ..
     } = *handshaken;
     let mut out = BytesMut::new();
-    let database = match worker.control.open_database(&database).await {
+    let database = match open_database(&worker, &database).await {
         Ok(database) => database,
         Err(error) => {
             super::answer::error_response(&mut out, Severity::Fatal, &error);
@@ -115,6 +118,17 @@ pub async fn open(
             None
         }
     }
+}
+
+/// CREATE DATABASE copies template1, with all that is in it, and fails while anybody is connected.
+async fn open_database(worker: &WorkerState, name: &str) -> Result<Arc<Database>, RouterError> {
+    if matches!(name, "template0" | "template1") {
+        let text = format!("database \"{name}\" cannot be reached through the router");
+        return Err(RouterError::unsupported("template-database", text)
+            .detail("What the router keeps in a database would be copied into every new one.")
+            .hint("Connect to each shard directly, or to database \"postgres\"."));
+    }
+    worker.control.open_database(name).await
 }
 
 async fn goodbye(

@@ -93,6 +93,8 @@ pub struct Transaction {
     pub private: Option<Rc<PlanSpace>>,
     /// DDL has run: the cluster must be told after COMMIT.
     pub catalog_changed: bool,
+    /// DDL has run that may have been about roles.
+    pub roles_changed: bool,
     /// SET search_path has run: ask again when the transaction ends.
     pub search_path_touched: bool,
     /// Sequences whose leased blocks are void once this is committed.

@@ -113,6 +113,7 @@ impl Session {
     /// What the cluster must be told once the transaction is committed.
     fn note_ddl(&mut self, ddl: &Ddl) {
         self.transaction.catalog_changed |= ddl.changes_catalog;
+        self.transaction.roles_changed = true;
         self.transaction
             .reset_sequences
             .extend(ddl.reset_sequences.iter().cloned());

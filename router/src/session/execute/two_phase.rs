@@ -20,11 +20,21 @@ enum Decision {
     Unknown,
 }
 
+/// What a transaction has changed beyond rows.
+struct Effects {
+    catalog: bool,
+    roles: bool,
+    sequences: bool,
+}
+
 impl Session {
     /// Commits on all branches. On failure everything is rolled back and the first error returned.
     pub(in crate::session) async fn commit(&mut self) -> Result<(), Fault> {
-        let changed = self.transaction.catalog_changed;
-        let resets = std::mem::take(&mut self.transaction.reset_sequences);
+        let effects = Effects {
+            catalog: self.transaction.catalog_changed,
+            roles: self.transaction.roles_changed,
+            sequences: !self.transaction.reset_sequences.is_empty(),
+        };
         let writers = self.writers();
         let outcome = if writers.len() > 1 {
             self.commit_in_two_phases(&writers).await
@@ -34,7 +44,7 @@ impl Session {
         match outcome {
             Ok(()) => {
                 self.close_transaction(true).await;
-                self.after_commit(changed, resets).await
+                self.after_commit(effects).await
             }
             Err(fault) => {
                 self.roll_back().await;
@@ -44,15 +54,17 @@ impl Session {
     }
 
     /// Tells the cluster of what a committed transaction has changed beyond rows.
-    async fn after_commit(
-        &mut self,
-        catalog_changed: bool,
-        resets: Vec<crate::plan::SequenceName>,
-    ) -> Result<(), Fault> {
-        if catalog_changed || !resets.is_empty() {
-            let database = std::sync::Arc::clone(&self.database);
-            self.worker.control.catalog_changed(&database).await?;
+    async fn after_commit(&mut self, effects: Effects) -> Result<(), Fault> {
+        let control = &self.worker.control;
+        if effects.roles {
+            control.roles_changed();
+        }
+        if effects.catalog {
+            // Leased ids of before are void then, too.
+            control.catalog_changed(&self.database).await?;
             self.refresh_space();
+        } else if effects.sequences {
+            control.leases_void(&self.database).await?;
         }
         Ok(())
     }

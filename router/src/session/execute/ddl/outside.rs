@@ -109,6 +109,7 @@ impl Session {
             DatabaseChange::Rename { from, .. } => from,
             DatabaseChange::Create { template, .. } => match template {
                 Some(template) => template,
+                // Nobody is connected to template1 through a router.
                 None => return,
             },
         };
