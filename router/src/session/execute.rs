@@ -13,6 +13,7 @@ mod private_catalog;
 mod reply;
 mod row_oids;
 mod scatter;
+mod sequence_values;
 mod session_command;
 mod shares;
 mod split_insert;
@@ -109,6 +110,12 @@ impl Session {
             Action::Ddl(ddl) => Box::pin(self.ddl_command(plan, ddl, invocation, in_string)).await,
             Action::Temporary(_) => Box::pin(self.temporary_command(plan, invocation)).await,
             Action::Explain(explain) => Box::pin(self.explain(explain, plan, invocation)).await,
+            Action::Cluster(command) => {
+                match Box::pin(self.sequence_command(command, invocation)).await {
+                    Some(outcome) => outcome,
+                    None => Err(RouterError::unsupported("not-built", "not built yet").into()),
+                }
+            }
             _ => Err(RouterError::unsupported("not-built", "not built yet").into()),
         }
     }
