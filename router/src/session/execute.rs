@@ -5,9 +5,11 @@ mod asking;
 mod at_once;
 mod broadcast;
 mod by_key;
+mod copy_out;
 mod ddl;
 mod described;
 mod explain;
+mod divided_copy;
 mod filling;
 mod private_catalog;
 mod reply;
@@ -25,13 +27,14 @@ mod two_phase;
 use std::rc::Rc;
 
 pub(super) use described::tells_its_mistakes;
+pub(super) use divided_copy::DividedCopy;
 pub(super) use reply::Remainder;
 
 use super::fault::Fault;
 use super::state::Session;
 use crate::backend::prepared::StatementIdentity;
 use crate::error::RouterError;
-use crate::plan::{Action, Fallback, Plan, Split};
+use crate::plan::{Action, Copy, Fallback, Plan, Split};
 pub(super) use by_key::client_parameters;
 
 /// How the client has sent the statement.
@@ -110,6 +113,12 @@ impl Session {
             Action::Ddl(ddl) => Box::pin(self.ddl_command(plan, ddl, invocation, in_string)).await,
             Action::Temporary(_) => Box::pin(self.temporary_command(plan, invocation)).await,
             Action::Explain(explain) => Box::pin(self.explain(explain, plan, invocation)).await,
+            Action::Copy(Copy::FromDivided(copy) | Copy::FromBroadcast(copy)) => {
+                Box::pin(self.start_divided_copy(copy, plan, invocation, in_string)).await
+            }
+            Action::Copy(Copy::ToConcatenated(copy)) => {
+                Box::pin(self.copy_out(copy, plan, invocation)).await
+            }
             Action::Cluster(command) => {
                 match Box::pin(self.sequence_command(command, invocation)).await {
                     Some(outcome) => outcome,
@@ -118,20 +127,5 @@ impl Session {
             }
             _ => Err(RouterError::unsupported("not-built", "not built yet").into()),
         }
-    }
-}
-
-/// A COPY FROM STDIN that the router divides by key.
-#[derive(Debug)]
-pub struct DividedCopy {}
-
-impl Session {
-    pub(super) async fn copy_divided(
-        &mut self,
-        _copy: Box<DividedCopy>,
-        _tag: u8,
-        _message: &[u8],
-    ) -> Result<(), Fault> {
-        Err(RouterError::unsupported("not-built", "not built yet").into())
     }
 }

@@ -270,7 +270,7 @@ impl Session {
     }
 
     /// Waits for bytes from the server; a client that goes away meanwhile ends the wait.
-    async fn wait_for_server(&mut self, index: usize) -> Result<(), Fault> {
+    pub(super) async fn wait_for_server(&mut self, index: usize) -> Result<(), Fault> {
         let server = &mut self.transaction.branches[index].server;
         let client = &self.client;
         let outcome = poll_fn(|cx| poll_either(server, client, cx)).await;

@@ -190,6 +190,34 @@ impl WorkerState {
         Ok(id)
     }
 
+    /// The next `count` ids, put behind those in `ids`.
+    pub async fn next_ids(
+        &self,
+        database: &Arc<Database>,
+        sequence: &SequenceName,
+        count: usize,
+        ids: &mut std::collections::VecDeque<i64>,
+    ) -> Result<(), RouterError> {
+        let key = (database.name().to_owned(), sequence.clone());
+        let wanted = ids.len() + count;
+        while ids.len() < wanted {
+            let epoch = database.sequence_epoch();
+            if let Some(block) = self.blocks.borrow_mut().get_mut(&key) {
+                while block.epoch == epoch && ids.len() < wanted {
+                    let Some(id) = block.take() else { break };
+                    ids.push_back(id);
+                }
+            }
+            if ids.len() < wanted {
+                let missing = u32::try_from(wanted - ids.len()).unwrap_or(u32::MAX);
+                let size = missing.max(self.config.limits.id_block);
+                let block = self.control.lease_ids(database, sequence, size).await?;
+                self.blocks.borrow_mut().insert(key.clone(), block);
+            }
+        }
+        Ok(())
+    }
+
     /// Shards in turn, for statements that any shard can run.
     pub fn any_shard(&self, shards: &[ShardId]) -> ShardId {
         let turn = self.turn.get();

@@ -1,0 +1,291 @@
+//! INSERT over four shards: rows where their keys belong, ids that are given once, RETURNING in the order of the
+//! client's rows; held against one plain PostgreSQL.
+
+use std::collections::BTreeSet;
+
+use tests::{Cluster, Database};
+use tokio_postgres::{Client, SimpleQueryMessage};
+
+const TABLES: &str = "
+    create table users (id serial primary key, name text not null);
+    create table posts (id bigserial, user_id bigint not null, body text, likes int default 0,
+        primary key (user_id, id));
+    create table always (id int generated always as identity, owner text not null, note text);
+    create table countries (id serial primary key, name text);";
+
+async fn tables(database: &Database<'_>) -> Client {
+    let client = database.client().await;
+    client.batch_execute(TABLES).await.unwrap();
+    for placed in [
+        "select oskol.shard_table('users', 'id')",
+        "select oskol.shard_table('posts', 'user_id')",
+        "select oskol.shard_table('always', 'owner')",
+        "select oskol.reference_table('countries')",
+    ] {
+        client.batch_execute(placed).await.unwrap();
+    }
+    client
+}
+
+async fn on_oracle(database: &Database<'_>) -> Client {
+    let oracle = database.oracle().await;
+    oracle.batch_execute(TABLES).await.unwrap();
+    oracle
+}
+
+/// A statement's rows as text, and its command's count.
+async fn simple(client: &Client, sql: &str) -> (Vec<Vec<Option<String>>>, u64) {
+    let messages = client.simple_query(sql).await;
+    let messages = messages.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+    let (mut rows, mut count) = (Vec::new(), 0);
+    for message in messages {
+        match message {
+            SimpleQueryMessage::Row(row) => rows.push(
+                (0..row.len())
+                    .map(|column| row.get(column).map(str::to_owned))
+                    .collect(),
+            ),
+            SimpleQueryMessage::CommandComplete(rows) => count = rows,
+            _ => {}
+        }
+    }
+    (rows, count)
+}
+
+fn values(count: i64) -> String {
+    let rows: Vec<_> = (0..count).map(|n| format!("({n}, 'post {n}')")).collect();
+    rows.join(", ")
+}
+
+async fn all_shards_have_rows(database: &Database<'_>, table: &str) {
+    let counts = database.rows_by_shard(table).await;
+    assert!(counts.iter().all(|count| *count > 0), "{table}: {counts:?}");
+}
+
+#[tokio::test]
+async fn many_rows_go_to_their_shards_and_come_back_in_order() {
+    let database = Cluster::shared().database("insert_order");
+    let client = tables(&database).await;
+    let sql = format!(
+        "insert into posts (user_id, body) values {} returning user_id, body, likes",
+        values(1000)
+    );
+    let (rows, count) = simple(&client, &sql).await;
+    let oracle = on_oracle(&database).await;
+    assert_eq!((rows, count), simple(&oracle, &sql).await);
+    all_shards_have_rows(&database, "posts").await;
+    let (ids, _) = simple(&client, "select id from posts").await;
+    let distinct: BTreeSet<_> = ids.iter().collect();
+    assert_eq!(distinct.len(), 1000);
+}
+
+#[tokio::test]
+async fn ids_are_unique_on_every_path() {
+    let database = Cluster::shared().database("insert_ids");
+    let client = tables(&database).await;
+    let one = client
+        .prepare("insert into users (name) values ($1) returning id, name")
+        .await
+        .unwrap();
+    assert_eq!(one.params().len(), 1);
+    let mut ids = BTreeSet::new();
+    for n in 0..20 {
+        let row = client.query_one(&one, &[&format!("a{n}")]).await.unwrap();
+        assert_eq!(row.get::<_, String>(1), format!("a{n}"));
+        ids.insert(row.get::<_, i32>(0));
+    }
+    for sql in [
+        "insert into users (name) values ('b') returning id",
+        "insert into users (name) values ('b'), ('c'), ('d'), ('e'), ('f') returning id",
+        "insert into users values (default, 'x'), (default, 'y') returning id",
+        "insert into users (id, name) values (nextval('users_id_seq'), 'z') returning id",
+    ] {
+        for row in simple(&client, sql).await.0 {
+            let id = row[0].as_ref().unwrap().parse().unwrap();
+            assert!(ids.insert(id), "{id} was given twice, by {sql}");
+        }
+    }
+    let next: i64 = client
+        .query_one("select nextval('users_id_seq')", &[])
+        .await
+        .unwrap()
+        .get(0);
+    assert!(!ids.contains(&i32::try_from(next).unwrap()));
+    assert_eq!(ids.len(), 29);
+    all_shards_have_rows(&database, "users").await;
+}
+
+#[tokio::test]
+async fn parameters_of_many_rows_are_divided_with_them() {
+    let database = Cluster::shared().database("insert_parameters");
+    let client = tables(&database).await;
+    let oracle = on_oracle(&database).await;
+    let sql = "insert into posts (user_id, body, likes) values ($1, $2, $3), ($4, $5, $3), ($6, upper($5), $3 + 1)
+        returning user_id, body, likes";
+    for client in [&client, &oracle] {
+        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 6] =
+            [&1_i64, &"a", &7_i32, &2_i64, &"b", &3_i64];
+        let rows = client.query(sql, &parameters).await.unwrap();
+        let rows: Vec<(i64, String, i32)> = rows
+            .iter()
+            .map(|row| (row.get(0), row.get(1), row.get(2)))
+            .collect();
+        let expected = [(1, "a", 7), (2, "b", 7), (3, "B", 8)];
+        assert_eq!(
+            rows,
+            expected.map(|(user, body, likes)| (user, body.to_owned(), likes))
+        );
+    }
+}
+
+#[tokio::test]
+async fn one_failing_row_takes_all_back_and_gives_one_error() {
+    let database = Cluster::shared().database("insert_fails");
+    let client = tables(&database).await;
+    let sql = format!(
+        "insert into posts (user_id, body, likes) values {}, (77, 'bad', 1/(77-77))",
+        values(50).replace(')', ", 1)")
+    );
+    let error = client.batch_execute(&sql).await.unwrap_err();
+    assert_eq!(error.code().unwrap().code(), "22012");
+    assert_eq!(database.rows_by_shard("posts").await, [0, 0, 0, 0]);
+    client.batch_execute("select 1").await.unwrap();
+    client.batch_execute("begin").await.unwrap();
+    client.batch_execute(&sql).await.unwrap_err();
+    let error = client.batch_execute("select 1").await.unwrap_err();
+    assert_eq!(error.code().unwrap().code(), "25P02");
+    client.batch_execute("rollback").await.unwrap();
+    client.batch_execute("select 1").await.unwrap();
+}
+
+#[tokio::test]
+async fn rows_inside_a_transaction_are_committed_with_it() {
+    let database = Cluster::shared().database("insert_transaction");
+    let mut client = tables(&database).await;
+    let sql = format!("insert into posts (user_id, body) values {}", values(100));
+    let transaction = client.transaction().await.unwrap();
+    transaction.batch_execute(&sql).await.unwrap();
+    transaction.rollback().await.unwrap();
+    assert_eq!(database.rows_by_shard("posts").await, [0, 0, 0, 0]);
+    let transaction = client.transaction().await.unwrap();
+    assert_eq!(transaction.execute(&sql, &[]).await.unwrap(), 100);
+    transaction.commit().await.unwrap();
+    assert_eq!(
+        database.rows_by_shard("posts").await.iter().sum::<i64>(),
+        100
+    );
+}
+
+#[tokio::test]
+async fn generated_always_and_reference_tables_get_ids() {
+    let database = Cluster::shared().database("insert_always");
+    let client = tables(&database).await;
+    let (rows, _) = simple(
+        &client,
+        "insert into always (owner, note) values ('ann', 'x'), ('bob', 'y'), ('cid', 'z'), ('dan', null)
+            returning owner, id",
+    )
+    .await;
+    let owners: Vec<_> = rows.iter().map(|row| row[0].clone().unwrap()).collect();
+    assert_eq!(owners, ["ann", "bob", "cid", "dan"]);
+    let error = client
+        .batch_execute("insert into always (id, owner) values (1, 'eve')")
+        .await
+        .unwrap_err();
+    assert_eq!(error.code().unwrap().code(), "428C9");
+    let statement = client
+        .prepare("insert into countries (name) values ($1), ($2) returning id")
+        .await
+        .unwrap();
+    let rows = client
+        .query(&statement, &[&"Chile", &"Peru"])
+        .await
+        .unwrap();
+    let here: Vec<i32> = rows.iter().map(|row| row.get(0)).collect();
+    for shard in 0..4 {
+        let shard = database.shard(shard).await;
+        let rows = shard
+            .query("select id from countries order by name", &[])
+            .await
+            .unwrap();
+        let there: Vec<i32> = rows.iter().map(|row| row.get(0)).collect();
+        assert_eq!(there, here);
+    }
+}
+
+#[tokio::test]
+async fn sequence_functions_answer_as_postgresql() {
+    let database = Cluster::shared().database("insert_sequences");
+    let client = tables(&database).await;
+    for (sql, message) in [
+        (
+            "select currval('users_id_seq')",
+            "currval of sequence \"users_id_seq\" is not yet defined in this session",
+        ),
+        (
+            "select lastval()",
+            "lastval is not yet defined in this session",
+        ),
+    ] {
+        let error = client.query_one(sql, &[]).await.unwrap_err();
+        let error = error.as_db_error().unwrap();
+        assert_eq!((error.code().code(), error.message()), ("55000", message));
+    }
+    let row = client
+        .query_one("insert into users (name) values ('a') returning id", &[])
+        .await
+        .unwrap();
+    let id = i64::from(row.get::<_, i32>(0));
+    for sql in [
+        "select currval('users_id_seq')",
+        "select lastval()",
+        "select currval(pg_get_serial_sequence('users', 'id'))",
+    ] {
+        assert_eq!(
+            client.query_one(sql, &[]).await.unwrap().get::<_, i64>(0),
+            id
+        );
+        assert_eq!(simple(&client, sql).await.0, [[Some(id.to_string())]]);
+    }
+    let set = "select setval('users_id_seq', 500)";
+    assert_eq!(simple(&client, set).await.0, [[Some("500".to_owned())]]);
+    let row = client
+        .query_one("insert into users (name) values ('b') returning id", &[])
+        .await
+        .unwrap();
+    assert_eq!(row.get::<_, i32>(0), 501);
+    client
+        .batch_execute("insert into users (id, name) values (900, 'c'), (901, 'd'), (902, 'e')")
+        .await
+        .unwrap();
+    let from_max =
+        "select setval(pg_get_serial_sequence('\"users\"','id'), coalesce(max(\"id\"), 1),
+        max(\"id\") IS NOT null) FROM \"users\"";
+    assert_eq!(
+        simple(&client, from_max).await.0,
+        [[Some("902".to_owned())]]
+    );
+    let next = client
+        .query_one("select nextval('users_id_seq')", &[])
+        .await
+        .unwrap();
+    assert_eq!(next.get::<_, i64>(0), 903);
+}
+
+#[tokio::test]
+async fn on_conflict_counts_and_returns_what_was_inserted() {
+    let database = Cluster::shared().database("insert_conflict");
+    let client = tables(&database).await;
+    let oracle = on_oracle(&database).await;
+    let sql = "insert into posts (id, user_id, body) values (1, 1, 'a'), (1, 2, 'b'), (1, 3, 'c'), (1, 4, 'd')
+        on conflict (user_id, id) do nothing returning user_id";
+    for client in [&client, &oracle] {
+        client
+            .batch_execute("insert into posts (id, user_id, body) values (1, 2, 'old')")
+            .await
+            .unwrap();
+    }
+    let (mut rows, count) = simple(&client, sql).await;
+    rows.sort();
+    assert_eq!((rows, count), simple(&oracle, sql).await);
+}
