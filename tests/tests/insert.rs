@@ -2,8 +2,9 @@
 //! client's rows; held against one plain PostgreSQL.
 
 use std::collections::BTreeSet;
+use std::sync::OnceLock;
 
-use tests::{Cluster, Database};
+use tests::{Cluster, ClusterOptions, Database};
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 const TABLES: &str = "
@@ -13,17 +14,27 @@ const TABLES: &str = "
     create table always (id int generated always as identity, owner text not null, note text);
     create table countries (id serial primary key, name text);";
 
+/// Where tables go, by rules of the configuration: one cluster for all tests.
+fn cluster() -> &'static Cluster {
+    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+    CLUSTER.get_or_init(|| {
+        let sharded = |name: &str, key: &str| {
+            format!("[[tables]]\nname = \"{name}\"\nplacement = \"sharded\"\nkey = \"{key}\"\n\n")
+        };
+        let config = sharded("users", "id")
+            + &sharded("posts", "user_id")
+            + &sharded("always", "owner")
+            + "[[tables]]\nname = \"countries\"\nplacement = \"reference\"\n";
+        Cluster::start_with(ClusterOptions {
+            config,
+            ..ClusterOptions::default()
+        })
+    })
+}
+
 async fn tables(database: &Database<'_>) -> Client {
     let client = database.client().await;
     client.batch_execute(TABLES).await.unwrap();
-    for placed in [
-        "select oskol.shard_table('users', 'id')",
-        "select oskol.shard_table('posts', 'user_id')",
-        "select oskol.shard_table('always', 'owner')",
-        "select oskol.reference_table('countries')",
-    ] {
-        client.batch_execute(placed).await.unwrap();
-    }
     client
 }
 
@@ -64,7 +75,7 @@ async fn all_shards_have_rows(database: &Database<'_>, table: &str) {
 
 #[tokio::test]
 async fn many_rows_go_to_their_shards_and_come_back_in_order() {
-    let database = Cluster::shared().database("insert_order");
+    let database = cluster().database("insert_order");
     let client = tables(&database).await;
     let sql = format!(
         "insert into posts (user_id, body) values {} returning user_id, body, likes",
@@ -81,7 +92,7 @@ async fn many_rows_go_to_their_shards_and_come_back_in_order() {
 
 #[tokio::test]
 async fn ids_are_unique_on_every_path() {
-    let database = Cluster::shared().database("insert_ids");
+    let database = cluster().database("insert_ids");
     let client = tables(&database).await;
     let one = client
         .prepare("insert into users (name) values ($1) returning id, name")
@@ -117,7 +128,7 @@ async fn ids_are_unique_on_every_path() {
 
 #[tokio::test]
 async fn parameters_of_many_rows_are_divided_with_them() {
-    let database = Cluster::shared().database("insert_parameters");
+    let database = cluster().database("insert_parameters");
     let client = tables(&database).await;
     let oracle = on_oracle(&database).await;
     let sql = "insert into posts (user_id, body, likes) values ($1, $2, $3), ($4, $5, $3), ($6, upper($5), $3 + 1)
@@ -140,7 +151,7 @@ async fn parameters_of_many_rows_are_divided_with_them() {
 
 #[tokio::test]
 async fn one_failing_row_takes_all_back_and_gives_one_error() {
-    let database = Cluster::shared().database("insert_fails");
+    let database = cluster().database("insert_fails");
     let client = tables(&database).await;
     let sql = format!(
         "insert into posts (user_id, body, likes) values {}, (77, 'bad', 1/(77-77))",
@@ -160,7 +171,7 @@ async fn one_failing_row_takes_all_back_and_gives_one_error() {
 
 #[tokio::test]
 async fn rows_inside_a_transaction_are_committed_with_it() {
-    let database = Cluster::shared().database("insert_transaction");
+    let database = cluster().database("insert_transaction");
     let mut client = tables(&database).await;
     let sql = format!("insert into posts (user_id, body) values {}", values(100));
     let transaction = client.transaction().await.unwrap();
@@ -178,7 +189,7 @@ async fn rows_inside_a_transaction_are_committed_with_it() {
 
 #[tokio::test]
 async fn generated_always_and_reference_tables_get_ids() {
-    let database = Cluster::shared().database("insert_always");
+    let database = cluster().database("insert_always");
     let client = tables(&database).await;
     let (rows, _) = simple(
         &client,
@@ -215,7 +226,7 @@ async fn generated_always_and_reference_tables_get_ids() {
 
 #[tokio::test]
 async fn sequence_functions_answer_as_postgresql() {
-    let database = Cluster::shared().database("insert_sequences");
+    let database = cluster().database("insert_sequences");
     let client = tables(&database).await;
     for (sql, message) in [
         (
@@ -274,7 +285,7 @@ async fn sequence_functions_answer_as_postgresql() {
 
 #[tokio::test]
 async fn on_conflict_counts_and_returns_what_was_inserted() {
-    let database = Cluster::shared().database("insert_conflict");
+    let database = cluster().database("insert_conflict");
     let client = tables(&database).await;
     let oracle = on_oracle(&database).await;
     let sql = "insert into posts (id, user_id, body) values (1, 1, 'a'), (1, 2, 'b'), (1, 3, 'c'), (1, 4, 'd')
