@@ -22,6 +22,7 @@ mod cluster;
 mod database;
 mod directory;
 mod psql;
+pub mod raw;
 mod router_process;
 mod template;
 pub mod toolchain;
@@ -29,6 +30,7 @@ pub mod toolchain;
 pub use cluster::{Cluster, ClusterOptions};
 pub use database::Database;
 pub use psql::{Psql, psql};
+pub use raw::RawClient;
 pub use router_process::RouterProcess;
 
 use std::future::Future;
@@ -48,7 +50,7 @@ pub async fn connect(url: &str) -> Result<Client, tokio_postgres::Error> {
 }
 
 /// Asks until `condition` holds; panics with `what` when it does not within [`PATIENCE`].
-pub async fn eventually<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
+pub async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !condition().await {
         assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
