@@ -4,8 +4,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::LocalOptions;
 use tokio::sync::oneshot;
-use tokio::task::LocalSet;
 
 use super::{Shared, report};
 use crate::backend::connect::Connector;
@@ -23,7 +23,7 @@ const GRACE: Duration = Duration::from_secs(10);
 pub(super) fn run(index: usize, shared: Shared, inbox: WorkerInbox) {
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .build()
+        .build_local(LocalOptions::default())
     {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -38,8 +38,8 @@ pub(super) fn run(index: usize, shared: Shared, inbox: WorkerInbox) {
             return;
         }
     };
-    let tasks = LocalSet::new();
-    runtime.block_on(tasks.run_until(serve(state, shared, inbox)));
+    // Not a LocalSet: each wake of a task inside one wakes its outer task through an eventfd.
+    runtime.block_on(serve(state, shared, inbox));
 }
 
 fn worker_state(index: usize, shared: &Shared) -> Result<WorkerState, crate::dial::DialError> {
