@@ -707,6 +707,7 @@ impl Session {
             return Ok(());
         }
         if hidden {
+            self.extended.failed |= self.failed;
             return Box::pin(self.sync_here()).await;
         }
         self.after_sync(active).await

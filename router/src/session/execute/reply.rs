@@ -51,7 +51,7 @@ impl Reply {
 pub(in crate::session) struct Remainder {
     /// Whole DataRow messages.
     pub rows: VecDeque<Bytes>,
-    /// Whole CommandComplete message of the statement; SELECT's counts each part's own rows.
+    /// Whole CommandComplete message of the statement; each part counts its own rows.
     pub complete: Bytes,
 }
 
@@ -147,11 +147,7 @@ impl Session {
             return Ok(rest);
         }
         let complete = CommandComplete::parse(&rest.complete[5..])?;
-        if is_select(&complete) {
-            complete.write_with_rows(&mut self.out, count as u64);
-        } else {
-            self.out.extend_from_slice(&rest.complete);
-        }
+        complete.write_with_rows(&mut self.out, count as u64);
         Ok(rest)
     }
 }

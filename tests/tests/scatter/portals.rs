@@ -1,0 +1,89 @@
+//! Portals over several shards that are fetched in parts.
+
+use wire::Format;
+
+use crate::setting::{Both, cluster_with, database, fill};
+use tests::RawClient;
+
+const SQL: &str = "select owner, id from items order by owner, id limit 10";
+
+#[tokio::test]
+async fn rows_come_in_the_parts_asked_for() {
+    let database = database("parts").await;
+    let mut both = Both::connect(&database).await;
+    for part in [1, 3, 5, 10, 11] {
+        both.agree(&format!("parts of {part}"), 1, |client| {
+            client.parse("", SQL).bind("", &[], Format::Binary);
+            client.describe_portal();
+            for _ in 0..4 {
+                client.execute(part);
+            }
+            client.execute(0).sync();
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_portal_goes_on_behind_sync_inside_a_transaction_and_ends_with_it() {
+    let database = database("behind_sync").await;
+    let mut both = Both::connect(&database).await;
+    both.agree("begin", 1, |client| drop(client.query("begin")))
+        .await;
+    both.agree("first part", 1, |client| {
+        client.parse("", SQL).bind("", &[], Format::Text);
+        client.execute(4).sync();
+    })
+    .await;
+    both.agree("second part", 1, |client| drop(client.execute(4).sync()))
+        .await;
+    both.agree("the rest", 1, |client| drop(client.execute(0).sync()))
+        .await;
+    both.agree("commit", 1, |client| drop(client.query("commit")))
+        .await;
+    both.agree("too late", 1, |client| drop(client.execute(0).sync()))
+        .await;
+}
+
+#[tokio::test]
+async fn returning_is_fetched_in_parts_and_nothing_runs_twice() {
+    let database = database("returning").await;
+    let mut both = Both::connect(&database).await;
+    let sql = "update items set amount = amount + 1 where id = 1 returning amount - amount";
+    both.agree("in parts", 1, |client| {
+        client.parse("", sql).bind("", &[], Format::Text);
+        client
+            .execute(15)
+            .execute(15)
+            .execute(15)
+            .execute(15)
+            .sync();
+    })
+    .await;
+    let twice = "update items set amount = amount + 1";
+    both.agree("twice", 1, |client| {
+        client.parse("", twice).bind("", &[], Format::Text);
+        client.execute(0).execute(0).sync();
+    })
+    .await;
+    let sum = "select sum(amount) from items";
+    both.agree(sum, 1, |client| drop(client.query(sum))).await;
+}
+
+#[tokio::test]
+async fn more_rows_than_the_router_may_hold_are_refused_with_the_setting_to_raise() {
+    let cluster = cluster_with(&[("OSKOL_LIMITS__MERGE", "64KiB")], "");
+    let database = cluster.database("too_many");
+    fill(&database.url()).await;
+    let mut client = RawClient::connect(&database.url()).await;
+    let sql = "select owner, repeat('x', 1000) from items";
+    client.parse("", sql).bind("", &[], Format::Text);
+    let notes = client.execute(10).sync().transcript(1).await;
+    let errors: Vec<_> = notes.iter().filter(|note| note.contains("error")).collect();
+    assert_eq!(errors.len(), 1, "{notes:?}");
+    assert!(errors[0].contains("error 53200"), "{notes:?}");
+    // All at once is no matter of the router's memory.
+    client.parse("", sql).bind("", &[], Format::Text);
+    let notes = client.execute(0).sync().transcript(1).await;
+    assert_eq!(notes.iter().filter(|n| n.starts_with("row")).count(), 200);
+}
