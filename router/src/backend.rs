@@ -153,10 +153,10 @@ impl Server {
                 Poll::Pending => return Ok(()),
             }
         }
-        if self.stream.is_tls() {
-            if let Poll::Ready(Err(error)) = Pin::new(&mut self.stream).poll_flush(cx) {
-                return Err(error);
-            }
+        if self.stream.is_tls()
+            && let Poll::Ready(Err(error)) = Pin::new(&mut self.stream).poll_flush(cx)
+        {
+            return Err(error);
         }
         Ok(())
     }

@@ -40,6 +40,7 @@ struct Waiter {
 /// One shard's connections on this worker.
 struct ShardPool {
     /// By account number; most recently used last.
+    #[expect(clippy::vec_box, reason = "moved between lists by pointer")]
     idle: FxHashMap<u32, Vec<Box<Server>>>,
     waiters: VecDeque<Waiter>,
     /// Taken and not yet given back: for the figures only.

@@ -92,6 +92,9 @@ impl Session {
 
     /// The client has left, or must: say why if it can hear it, and leave nothing behind.
     pub(super) async fn end(mut self: Box<Self>, fault: Fault) {
+        if let Fault::ClientGone(error) = &fault {
+            tracing::debug!(%error, session = self.shared.id.0, "the client has left");
+        }
         if let Fault::Fatal(error) = &fault {
             self.metrics.router_errors.increment();
             super::answer::error_response(&mut self.out, Severity::Fatal, error);

@@ -40,11 +40,11 @@ impl Session {
 
     /// The plan of one statement by its whole text.
     pub(super) fn plan_text(&self, text: &str) -> Result<Rc<Plan>, Fault> {
-        if !self.plans_are_own() {
-            if let Some(plan) = self.current_space().by_text(text) {
-                self.worker.metrics.plan_cache_hits.increment();
-                return Ok(plan);
-            }
+        if !self.plans_are_own()
+            && let Some(plan) = self.current_space().by_text(text)
+        {
+            self.worker.metrics.plan_cache_hits.increment();
+            return Ok(plan);
         }
         let mut statements = parse::parse(text)?;
         match statements.len() {

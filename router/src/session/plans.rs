@@ -26,6 +26,9 @@ struct Private {
     oids: Rc<[(ShardId, OidMap)]>,
 }
 
+/// One for each list of parameter types that a text was prepared with.
+type Identities = SmallVec<[Rc<StatementIdentity>; 1]>;
+
 /// Plans that share everything a plan depends on.
 pub struct PlanSpace {
     pub state: Arc<DatabaseState>,
@@ -38,7 +41,7 @@ pub struct PlanSpace {
     shapes: RefCell<Cache<Box<[u8]>>>,
     texts: RefCell<Cache<Box<str>>>,
     /// So that a repeated Parse allocates nothing.
-    identities: RefCell<FxHashMap<Box<str>, SmallVec<[Rc<StatementIdentity>; 1]>>>,
+    identities: RefCell<FxHashMap<Box<str>, Identities>>,
     capacity: usize,
 }
 
@@ -180,10 +183,10 @@ impl<K: std::hash::Hash + Eq + Clone> Cache<K> {
     }
 
     fn insert(&mut self, key: K, plan: &Rc<Plan>) {
-        if self.plans.len() >= self.capacity {
-            if let Some(oldest) = self.order.pop_front() {
-                self.plans.remove(&oldest);
-            }
+        if self.plans.len() >= self.capacity
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.plans.remove(&oldest);
         }
         if self.plans.insert(key.clone(), Rc::clone(plan)).is_none() {
             self.order.push_back(key);

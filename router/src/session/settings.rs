@@ -14,11 +14,11 @@ impl Session {
     pub(super) async fn apply_settings(&mut self, index: usize) -> Result<(), Fault> {
         let wanted = Rc::clone(&self.settings);
         let server = &mut self.transaction.branches[index].server;
-        if let Some(sql) = wanted.change_from(&server.settings) {
-            if let Err(error) = server.query(&sql, &self.worker.parameters).await {
-                server.broken = true;
-                return Err(error.into());
-            }
+        if let Some(sql) = wanted.change_from(&server.settings)
+            && let Err(error) = server.query(&sql, &self.worker.parameters).await
+        {
+            server.broken = true;
+            return Err(error.into());
         }
         server.settings = wanted;
         Ok(())
@@ -43,12 +43,14 @@ impl Session {
         }
         self.told = Rc::clone(reported);
         self.utf8 = self.client_encoding_is_utf8();
-        if let Some(name) = reported.values.get("application_name") {
-            if **self.shared.application_name.borrow() != **name {
-                self.shared
-                    .application_name
-                    .replace(Rc::from(name.as_str()));
-            }
+        let strings = self.told.values.get("standard_conforming_strings");
+        self.conforming_strings = strings.is_none_or(|value| value == "on");
+        if let Some(name) = reported.values.get("application_name")
+            && **self.shared.application_name.borrow() != **name
+        {
+            self.shared
+                .application_name
+                .replace(Rc::from(name.as_str()));
         }
     }
 

@@ -43,7 +43,7 @@ pub struct WorkerState {
     /// The lexer's buffers; borrowed only between two awaits.
     pub shape: RefCell<Shape>,
     accounts: RefCell<HashMap<(String, String), Rc<Account>>>,
-    spaces: RefCell<HashMap<(String, Rc<[String]>), Rc<PlanSpace>>>,
+    spaces: RefCell<HashMap<SpaceKey, Rc<PlanSpace>>>,
     statements: RefCell<StatementTable>,
     blocks: RefCell<HashMap<(String, SequenceName), IdBlock>>,
     /// What a new connection reports, by account number and settings: so that an idle client needs
@@ -64,6 +64,8 @@ pub struct Greeting {
     pub version: u64,
 }
 
+/// Database and search path.
+type SpaceKey = (String, Rc<[String]>);
 type StatementTable = HashMap<(Box<str>, Box<[u32]>), Rc<StatementIdentity>>;
 
 impl WorkerState {
@@ -126,10 +128,10 @@ impl WorkerState {
     pub fn space(&self, database: &Database, search_path: &Rc<[String]>) -> Rc<PlanSpace> {
         let key = (database.name().to_owned(), Rc::clone(search_path));
         let mut spaces = self.spaces.borrow_mut();
-        if let Some(space) = spaces.get(&key) {
-            if space.state.version == database.version() {
-                return Rc::clone(space);
-            }
+        if let Some(space) = spaces.get(&key)
+            && space.state.version == database.version()
+        {
+            return Rc::clone(space);
         }
         let capacity = self.config.limits.plan_cache;
         let space = Rc::new(PlanSpace::new(
@@ -171,12 +173,11 @@ impl WorkerState {
     ) -> Result<i64, RouterError> {
         let key = (database.name().to_owned(), sequence.clone());
         let epoch = database.sequence_epoch();
-        if let Some(block) = self.blocks.borrow_mut().get_mut(&key) {
-            if block.epoch == epoch {
-                if let Some(id) = block.take() {
-                    return Ok(id);
-                }
-            }
+        if let Some(block) = self.blocks.borrow_mut().get_mut(&key)
+            && block.epoch == epoch
+            && let Some(id) = block.take()
+        {
+            return Ok(id);
         }
         let count = self.config.limits.id_block;
         let mut block = self.control.lease_ids(database, sequence, count).await?;

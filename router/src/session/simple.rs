@@ -183,10 +183,10 @@ impl Session {
 
     /// Plans a single statement and keeps the plan by shape where that is sound.
     fn plan_simple(&self, text: &str, statement: &Statement) -> Rc<Plan> {
-        if self.temporaries.is_empty() {
-            if let Some(plan) = self.current_space().by_text(&statement.text) {
-                return plan;
-            }
+        if self.temporaries.is_empty()
+            && let Some(plan) = self.current_space().by_text(&statement.text)
+        {
+            return plan;
         }
         let plan = self.plan_statement(statement);
         if self.temporaries.is_empty() {
@@ -214,7 +214,7 @@ impl Session {
                 let index = self.joined(shard).await?;
                 self.note_effect(index, plan.effect);
                 let server = &mut self.transaction.branches[index].server;
-                server.queue_query(statement.text.as_bytes());
+                server.queue_query(in_place(statement).as_bytes());
                 server.count_statement();
                 self.relay_query(index).await
             }
@@ -366,9 +366,10 @@ impl Session {
         client_encoding().into()
     }
 
-    /// Statements are read as UTF-8; in another encoding only ASCII reads the same.
+    /// Statements are read as UTF-8 with `standard_conforming_strings` on; otherwise only ASCII, or
+    /// text without a backslash, reads the same.
     pub(super) fn encoding_is_safe(&self, text: &str) -> bool {
-        self.utf8 || text.is_ascii()
+        (self.utf8 || text.is_ascii()) && (self.conforming_strings || !text.contains('\\'))
     }
 
     pub(super) fn client_encoding_is_utf8(&self) -> bool {
@@ -376,6 +377,18 @@ impl Session {
             .values
             .get("client_encoding")
             .is_none_or(|name| name == "UTF8")
+    }
+}
+
+/// The statement's text with as many spaces ahead as there was other text, so that the positions in
+/// a shard's errors are those of the client's own string.
+fn in_place(statement: &Statement) -> std::borrow::Cow<'_, str> {
+    const LONGEST: usize = 64 * 1024;
+    match usize::try_from(statement.characters_before) {
+        Ok(before) if before > 0 && before < LONGEST => {
+            format!("{:before$}{}", "", statement.text).into()
+        }
+        _ => statement.text.as_str().into(),
     }
 }
 
@@ -390,8 +403,14 @@ fn query_text(message: &[u8]) -> Option<&str> {
 pub(super) fn client_encoding() -> RouterError {
     RouterError::unsupported(
         "client-encoding",
-        "a statement with characters outside ASCII needs client_encoding UTF8",
+        "this statement cannot be read exactly with the session's settings",
     )
-    .detail("The router reads statements as UTF-8 to find their keys and names.")
-    .hint("SET client_encoding TO 'UTF8', or pass the value as a parameter.")
+    .detail(
+        "The router reads statements as UTF-8 with standard_conforming_strings on, to find their keys \
+         and names; this one has characters outside ASCII, or backslashes.",
+    )
+    .hint(
+        "SET client_encoding TO 'UTF8' and standard_conforming_strings TO on, or pass the value as a \
+         parameter.",
+    )
 }

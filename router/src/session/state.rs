@@ -41,6 +41,7 @@ pub struct Session {
     pub(super) told: Rc<Parameters>,
     pub(super) transaction: Transaction,
     /// Server connections kept between transactions: pinned, or pool mode session.
+    #[expect(clippy::vec_box, reason = "moved between lists by pointer")]
     pub(super) held: Vec<Box<Server>>,
     /// The home shard's connection stays with this client (LISTEN, temporary tables, ...).
     pub(super) pinned: bool,
@@ -61,13 +62,15 @@ pub struct Session {
     pub(super) failed: bool,
     /// `client_encoding` is UTF8.
     pub(super) utf8: bool,
+    /// `standard_conforming_strings` is on.
+    pub(super) conforming_strings: bool,
     /// Rows of the statement just run that the client has not asked for yet.
     pub(super) remainder: Option<super::execute::Remainder>,
     pub(super) metrics: Arc<crate::metrics::DatabaseMetrics>,
     /// Ends with the session: after it no cancel request finds it.
     pub(super) cancel: Option<crate::cancel::CancelHandle>,
     /// Its place among `max_clients`.
-    pub(super) seat: Option<crate::seats::Seat>,
+    pub(super) _seat: Option<crate::seats::Seat>,
     pub(super) last_ids: FxHashMap<SequenceName, i64>,
     pub(super) last_id: Option<i64>,
 }
@@ -102,13 +105,13 @@ impl Session {
             self.shared.status.set(0);
             return Ok(());
         }
-        if inbuf.is_empty() {
-            if let Stream::Tcp(tcp) = &self.client {
-                tokio::select! {
-                    biased;
-                    ready = tcp.readable() => ready?,
-                    () = stop.stop.notified() => self.asked_to_stop()?,
-                }
+        if inbuf.is_empty()
+            && let Stream::Tcp(tcp) = &self.client
+        {
+            tokio::select! {
+                biased;
+                ready = tcp.readable() => ready?,
+                () = stop.stop.notified() => self.asked_to_stop()?,
             }
         }
         inbuf.reserve(READ_BYTES);

@@ -3,7 +3,6 @@
 
 use std::rc::Rc;
 
-use schema::Snapshot;
 use smallvec::SmallVec;
 use topology::ShardId;
 
@@ -173,11 +172,6 @@ impl Transaction {
     /// `BEGIN` alone is enough for a shard that joins.
     pub fn begins_plainly(&self) -> bool {
         self.log.is_empty() && self.modes.is_empty()
-    }
-
-    /// The catalog this transaction plans with, where it is not the cluster's.
-    pub fn snapshot(&self) -> Option<&Snapshot> {
-        self.private.as_ref().map(|space| space.snapshot())
     }
 }
 

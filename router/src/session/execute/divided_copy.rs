@@ -155,10 +155,10 @@ impl Session {
     async fn copy_message_of(&mut self, index: usize) -> Result<Message, Fault> {
         loop {
             let server = &mut self.transaction.branches[index].server;
-            if let Some(header) = server.peek()? {
-                if server.inbuf.len() >= header.length {
-                    return Ok(server.message(&self.worker.parameters).await?);
-                }
+            if let Some(header) = server.peek()?
+                && server.inbuf.len() >= header.length
+            {
+                return Ok(server.message(&self.worker.parameters).await?);
             }
             self.wait_for_server(index).await?;
         }

@@ -6,7 +6,7 @@ use wire::backend::Severity;
 
 use super::super::fault::Fault;
 use super::super::state::Session;
-use super::super::transaction::{LogEntry, State, Transaction};
+use super::super::transaction::{LogEntry, State};
 use crate::error::RouterError;
 use crate::settings::quote_identifier;
 
@@ -191,11 +191,6 @@ impl Session {
     pub(in crate::session) async fn transaction_ended_by_shard(&mut self) {
         let committed = !self.failed;
         self.close_transaction(committed).await;
-    }
-
-    /// What PostgreSQL tells of a transaction before the plain one: a default.
-    pub(crate) fn fresh_transaction() -> Transaction {
-        Transaction::default()
     }
 }
 
