@@ -12,6 +12,7 @@ mod extended;
 mod fault;
 mod held;
 mod lease;
+mod oids;
 mod open;
 mod planning;
 pub mod plans;

@@ -44,7 +44,7 @@ impl Session {
             return Ok(());
         }
         match self.slots.front() {
-            Some(Slot::Query { hide_ready }) => {
+            Some(Slot::Query { hide_ready, .. }) => {
                 let hidden = *hide_ready;
                 self.failed = false;
                 if let Err(fault) = self.relay(index).await {

@@ -13,7 +13,6 @@ mod explain;
 mod filling;
 mod private_catalog;
 mod reply;
-mod row_oids;
 mod scatter;
 mod sequence_values;
 mod session_command;

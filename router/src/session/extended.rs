@@ -9,11 +9,13 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
+use schema::oids::Direction;
 use topology::ShardId;
 use wire::frontend::{self, StatementOrPortal, tag as t, write};
 
 use super::execute::Invocation;
 use super::fault::Fault;
+use super::oids::rows::RowOids;
 use super::planning::OneShard;
 use super::relay::Stopped;
 use super::slots::{Answer, Slot};
@@ -62,7 +64,11 @@ const OWN_PLAN: u64 = u64::MAX;
 #[derive(Debug)]
 pub enum Portal {
     /// It lives on this shard under its own name.
-    OnShard(ShardId),
+    OnShard {
+        shard: ShardId,
+        /// What must be rewritten in its rows.
+        rows: Option<Rc<RowOids>>,
+    },
     /// The router runs it: the whole Bind message is kept.
     Here {
         prepared: Rc<Prepared>,
@@ -287,9 +293,10 @@ impl Session {
                 let index = self.activate(shard).await?;
                 self.note_effect(index, prepared.plan.effect);
                 self.ensure_prepared(index, &prepared.identity, parsed_now, bind.statement)?;
-                self.send_bind(index, &bind, &prepared.identity, &[])?;
+                let identity = &prepared.identity;
+                let rows = self.send_bind(index, &bind, identity, &[]).await?;
                 self.extended
-                    .put_portal(bind.portal, Portal::OnShard(shard));
+                    .put_portal(bind.portal, Portal::OnShard { shard, rows });
                 self.extended.bound = Some(prepared);
                 Ok(())
             }
@@ -308,9 +315,8 @@ impl Session {
         if let Action::Refuse(error) = &prepared.plan.action {
             return Err(error.clone().into());
         }
-        if let Some(shard) = self.bind_with_ids(bind, &prepared, parsed_now).await? {
-            self.extended
-                .put_portal(bind.portal, Portal::OnShard(shard));
+        if let Some(portal) = self.bind_with_ids(bind, &prepared, parsed_now).await? {
+            self.extended.put_portal(bind.portal, portal);
             self.extended.bound = Some(prepared);
             return Ok(());
         }
@@ -333,19 +339,23 @@ impl Session {
         Ok(())
     }
 
-    /// Sends a Bind under the server's name of the statement.
-    pub(super) fn send_bind(
+    /// Sends a Bind under the server's name of the statement; gives what must be rewritten in its
+    /// rows.
+    pub(super) async fn send_bind(
         &mut self,
         index: usize,
         bind: &frontend::Bind<'_>,
         identity: &StatementIdentity,
         appended: &[(wire::Format, Option<&[u8]>)],
-    ) -> Result<(), Fault> {
+    ) -> Result<Option<Rc<RowOids>>, Fault> {
+        if self.translates(index) {
+            return Box::pin(self.bind_translated(index, bind, identity, appended)).await;
+        }
         let server = &mut self.transaction.branches[index].server;
         let name = server_name(identity, bind.statement);
         bind.rewrite(&mut server.outbuf, bind.portal, name, appended)?;
         self.slots.push_back(Slot::Bind { hidden: false });
-        Ok(())
+        Ok(None)
     }
 
     /// Has the statement prepared on the branch. `parsed_now`: the client waits for ParseComplete.
@@ -384,9 +394,13 @@ impl Session {
             );
             self.slots.push_back(Slot::Close { hidden: true });
         }
+        let space = self.transaction.private.as_ref().unwrap_or(&self.space);
         let server = &mut self.transaction.branches[index].server;
+        let oids = space.oids(server.shard);
         let name = server_name(identity, client_name);
-        let types = identity.types.iter().copied();
+        let types = identity.types.iter();
+        let types =
+            types.map(|oid| oids.map_or(*oid, |map| map.type_oid(*oid, Direction::FromHome)));
         write::parse(&mut server.outbuf, name, identity.text.as_bytes(), types)?;
         self.slots.push_back(Slot::Parse {
             number: identity.number,
@@ -515,13 +529,13 @@ impl Session {
             return Box::pin(self.describe_statement(describe.name)).await;
         }
         match self.extended.portal(describe.name) {
-            Some(Portal::OnShard(shard)) => {
+            Some(Portal::OnShard { shard, .. }) => {
                 let index = self.activate(*shard).await?;
                 self.transaction.branches[index]
                     .server
                     .outbuf
                     .extend_from_slice(message);
-                self.slots.push_back(Slot::DescribePortal);
+                self.slots.push_back(Slot::DescribePortal { hidden: false });
                 Ok(())
             }
             Some(Portal::Here { prepared, bind, .. }) => {
@@ -556,6 +570,8 @@ impl Session {
         );
         self.slots.push_back(Slot::DescribeStatement {
             parameters: prepared.own_parameters(),
+            hidden: false,
+            number: self.number_to_describe(prepared.sent()),
         });
         Ok(())
     }
@@ -563,12 +579,17 @@ impl Session {
     async fn execute_message(&mut self, message: &[u8]) -> Result<(), Fault> {
         let execute = frontend::Execute::parse(&message[5..])?;
         match self.extended.portal(execute.portal) {
-            Some(Portal::OnShard(shard)) => {
+            Some(Portal::OnShard { shard, rows }) => {
+                let rows = rows.clone();
                 let index = self.activate(*shard).await?;
                 let server = &mut self.transaction.branches[index].server;
                 server.outbuf.extend_from_slice(message);
                 server.count_statement();
-                self.slots.push_back(Slot::Execute { hidden: false });
+                self.rewrites_rows |= rows.is_some();
+                self.slots.push_back(Slot::Execute {
+                    hidden: false,
+                    rows,
+                });
                 Ok(())
             }
             Some(Portal::Here { .. }) => {
@@ -647,7 +668,7 @@ impl Session {
                 }
             }
             StatementOrPortal::Portal => {
-                if let Some(Portal::OnShard(shard)) = self.extended.take_portal(close.name) {
+                if let Some(Portal::OnShard { shard, .. }) = self.extended.take_portal(close.name) {
                     let index = self.activate(shard).await?;
                     self.transaction.branches[index]
                         .server
@@ -732,7 +753,7 @@ fn is_forwarded(prepared: &Prepared) -> bool {
 }
 
 /// The client's unnamed statement is the server's unnamed one; others have the router's names.
-fn server_name<'a>(identity: &'a StatementIdentity, client_name: &[u8]) -> &'a [u8] {
+pub(super) fn server_name<'a>(identity: &'a StatementIdentity, client_name: &[u8]) -> &'a [u8] {
     if client_name.is_empty() {
         b""
     } else {

@@ -88,7 +88,7 @@ impl Session {
         prepare_transaction_control(server, &mut self.slots);
         server.outbuf.put_slice(BIND_EXECUTE_COMMIT);
         self.slots.push_back(Slot::Bind { hidden: true });
-        self.slots.push_back(Slot::Execute { hidden: false });
+        self.slots.push_back(Slot::execute(false));
     }
 
     /// `BEGIN` with its modes, and all that the transaction has set so far.
@@ -128,7 +128,7 @@ pub(super) fn queue_begin(branch: &mut Branch, slots: &mut super::slots::Slots) 
     prepare_transaction_control(&mut branch.server, slots);
     branch.server.outbuf.put_slice(BIND_EXECUTE_BEGIN);
     slots.push_back(Slot::Bind { hidden: true });
-    slots.push_back(Slot::Execute { hidden: true });
+    slots.push_back(Slot::execute(true));
 }
 
 /// Bind "" to `obegin` without parameters, Execute it.

@@ -14,6 +14,7 @@ use topology::ShardId;
 use crate::backend::prepared::StatementIdentity;
 use crate::control::DatabaseState;
 use crate::plan::Plan;
+use crate::session::oids::Described;
 
 /// Texts longer than this are planned each time: they are bulk loads, seldom repeated.
 const CACHED_TEXT_BYTES: usize = 16 * 1024;
@@ -42,6 +43,10 @@ pub struct PlanSpace {
     texts: RefCell<Cache<Box<str>>>,
     /// So that a repeated Parse allocates nothing.
     identities: RefCell<FxHashMap<Box<str>, Identities>>,
+    /// By number: statements as shards describe them, where shards have oids of their own.
+    described: RefCell<FxHashMap<u64, Rc<Described>>>,
+    /// Some shard has other oids than the home shard.
+    translates: bool,
     capacity: usize,
 }
 
@@ -59,6 +64,8 @@ impl PlanSpace {
         let existing_path = existing(&search_path, &state.snapshot);
         Self {
             existing_path,
+            translates: state.oids.iter().any(Option::is_some),
+            described: RefCell::default(),
             state,
             private: None,
             search_path,
@@ -76,17 +83,20 @@ impl PlanSpace {
         oids: Vec<(ShardId, OidMap)>,
         capacity: usize,
     ) -> Self {
+        let translates = oids.iter().any(|(_, map)| !map.is_identity());
+        let plain = Self::new(
+            Arc::clone(&self.state),
+            Rc::clone(&self.search_path),
+            capacity,
+        );
         Self {
+            translates: translates || plain.translates,
             existing_path: existing(&self.search_path, &snapshot),
             private: Some(Private {
                 snapshot,
                 oids: oids.into(),
             }),
-            ..Self::new(
-                Arc::clone(&self.state),
-                Rc::clone(&self.search_path),
-                capacity,
-            )
+            ..plain
         }
     }
 
@@ -94,6 +104,7 @@ impl PlanSpace {
     pub fn with_search_path(&self, search_path: Rc<[String]>, capacity: usize) -> Self {
         Self {
             existing_path: existing(&search_path, self.snapshot()),
+            translates: self.translates,
             private: self.private.clone(),
             ..Self::new(Arc::clone(&self.state), search_path, capacity)
         }
@@ -114,6 +125,46 @@ impl PlanSpace {
         }
         let position = self.state.map.shards().binary_search(&shard).ok()?;
         self.state.oids.get(position)?.as_ref()
+    }
+
+    /// Whether any shard's oids must be translated.
+    pub fn translates(&self) -> bool {
+        self.translates
+    }
+
+    /// What is known of the statement with that number.
+    pub fn described(&self, number: u64) -> Option<Rc<Described>> {
+        self.described.borrow().get(&number).cloned()
+    }
+
+    pub fn keep_described(&self, number: u64, described: Described) {
+        let mut all = self.described.borrow_mut();
+        if all.len() >= self.capacity {
+            all.clear();
+        }
+        all.insert(number, Rc::new(described));
+    }
+
+    /// Takes in one message of a shard's description. The first is that of the parameters.
+    pub fn note_described(
+        &self,
+        number: u64,
+        tag: u8,
+        body: &[u8],
+        oids: Option<&OidMap>,
+    ) -> Result<(), wire::ProtocolError> {
+        let known = match tag {
+            wire::backend::tag::PARAMETER_DESCRIPTION => None,
+            _ => self.described(number),
+        };
+        let mut described = known.map_or_else(Described::default, |known| (*known).clone());
+        described.note(tag, body, oids)?;
+        self.keep_described(number, described);
+        Ok(())
+    }
+
+    pub fn forget_described(&self, number: u64) {
+        self.described.borrow_mut().remove(&number);
     }
 
     /// The plan of a shape; the whole shape is compared, not its hash.

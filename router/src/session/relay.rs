@@ -4,13 +4,15 @@
 //! read buffer straight to the client's socket.
 
 use std::future::poll_fn;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, BytesMut};
 use schema::oids::{Direction, OidMap};
-use wire::backend::tag;
+use wire::backend::{RowDescription, tag};
 
 use super::fault::Fault;
+use super::oids::rows::RowOids;
 use super::slots::{Slot, skip_to_ready};
 use super::state::Session;
 use crate::backend::{Server, ServerError};
@@ -130,7 +132,13 @@ impl Session {
     ) -> Result<Option<Stopped>, Fault> {
         let length = header.length;
         match header.tag {
-            tag::DATA_ROW | tag::COPY_DATA | tag::COPY_DONE | tag::NOTICE_RESPONSE => {
+            tag::DATA_ROW => {
+                if self.rewrites_rows {
+                    self.rewrite_row(index, *position, length);
+                }
+                *position += length;
+            }
+            tag::COPY_DATA | tag::COPY_DONE | tag::NOTICE_RESPONSE => {
                 *position += length;
             }
             tag::PARSE_COMPLETE => {
@@ -186,7 +194,7 @@ impl Session {
 
     fn end_of_command(&mut self, index: usize, position: &mut usize, length: usize) {
         match self.slots.front() {
-            Some(Slot::Execute { hidden }) => {
+            Some(Slot::Execute { hidden, .. }) => {
                 let hidden = *hidden;
                 self.slots.pop_front();
                 self.pass_or_hide(index, position, length, hidden);
@@ -201,21 +209,43 @@ impl Session {
         position: &mut usize,
         header: wire::header::Header,
     ) -> Result<(), Fault> {
-        let parameters = match self.slots.front() {
-            Some(Slot::DescribeStatement { parameters }) => *parameters,
-            _ => None,
+        let slot = self.slots.front();
+        let (parameters, hidden, number) = match slot {
+            Some(Slot::DescribeStatement {
+                parameters,
+                hidden,
+                number,
+            }) => (*parameters, *hidden, *number),
+            Some(Slot::DescribePortal { hidden }) => (None, *hidden, 0),
+            _ => (None, false, 0),
         };
-        if header.tag != tag::PARAMETER_DESCRIPTION
-            && matches!(
-                self.slots.front(),
-                Some(Slot::DescribeStatement { .. } | Slot::DescribePortal)
-            )
-        {
+        let described = matches!(
+            slot,
+            Some(Slot::DescribeStatement { .. } | Slot::DescribePortal { .. })
+        );
+        if described && header.tag != tag::PARAMETER_DESCRIPTION {
             self.slots.pop_front();
         }
-        let server = &mut self.transaction.branches[index].server;
         let space = self.transaction.private.as_ref().unwrap_or(&self.space);
+        let server = &mut self.transaction.branches[index].server;
         let oids = space.oids(server.shard);
+        let body = &server.inbuf[*position + 5..*position + header.length];
+        if number != 0 {
+            space.note_described(number, header.tag, body, oids)?;
+        }
+        if let Some(oids) = oids.filter(|_| header.tag == tag::ROW_DESCRIPTION) {
+            // Rows follow, but for a description that the client has asked for.
+            if let Some(Slot::Query { rows, .. } | Slot::Execute { rows, .. }) =
+                self.slots.front_mut().filter(|_| hidden || !described)
+            {
+                *rows = RowOids::of(&RowDescription::parse(body)?, oids).map(Rc::new);
+                self.rewrites_rows |= rows.is_some();
+            }
+        }
+        if hidden {
+            self.hide(index, position, header.length);
+            return Ok(());
+        }
         if (oids.is_none() && parameters.is_none()) || header.tag == tag::NO_DATA {
             *position += header.length;
             return Ok(());
@@ -228,10 +258,11 @@ impl Session {
     fn ready(&mut self, index: usize, position: &mut usize, length: usize) {
         let hidden = match self.slots.pop_front() {
             Some(Slot::Sync { hidden }) => hidden,
-            Some(Slot::Query { hide_ready }) => hide_ready,
+            Some(Slot::Query { hide_ready, .. }) => hide_ready,
             _ => false,
         };
         let branch = &mut self.transaction.branches[index];
+        self.rewrites_rows = false;
         branch.errored = false;
         branch.server.status = branch.server.inbuf[*position + 5];
         self.pass_or_hide(index, position, length, hidden);
@@ -264,7 +295,7 @@ impl Session {
         let server = &mut self.transaction.branches[index].server;
         let body = server.inbuf[*position + 5..*position + length].to_vec();
         server.note(tag::PARAMETER_STATUS, &body, &self.worker.parameters);
-        let known = std::rc::Rc::clone(&server.parameters);
+        let known = Rc::clone(&server.parameters);
         self.told = known;
         *position += length;
     }
@@ -354,7 +385,7 @@ pub(super) fn rewrite_description(
         described.rewrite_oids(out, count, type_);
     } else {
         let table = |oid: u32| oids.map_or(oid, |map| map.relation_oid(oid, Direction::ToHome));
-        wire::backend::RowDescription::parse(&message[5..])?.rewrite_oids(out, table, type_);
+        RowDescription::parse(&message[5..])?.rewrite_oids(out, table, type_);
     }
     Ok(())
 }

@@ -2,8 +2,11 @@
 
 use std::rc::Rc;
 
+use schema::oids::Direction;
+
 use super::execute::Invocation;
 use super::fault::Fault;
+use super::oids::gives_binary_rows;
 use super::relay::Stopped;
 use super::state::Session;
 use super::transaction::{LogEntry, SettingChange, State};
@@ -286,18 +289,26 @@ impl Session {
         invocation: &Invocation<'_>,
     ) -> Result<Stopped, Fault> {
         use super::slots::Slot;
-        use wire::frontend::write;
+        use wire::frontend::{StatementOrPortal, write};
+        let space = self.transaction.private.as_ref().unwrap_or(&self.space);
         let server = &mut self.transaction.branches[index].server;
         match invocation {
             Invocation::Simple { .. } => {
                 server.queue_query(text.as_bytes());
-                self.slots.push_back(Slot::Query { hide_ready: true });
+                self.slots.push_back(Slot::query(true));
             }
             Invocation::Extended { identity, bind, .. } => {
                 server.prepared.unnamed = None;
-                let types = identity.types.iter().copied();
+                let oids = space.oids(server.shard);
+                let types = identity.types.iter();
+                let types = types
+                    .map(|oid| oids.map_or(*oid, |map| map.type_oid(*oid, Direction::FromHome)));
                 write::parse(&mut server.outbuf, b"", text.as_bytes(), types)?;
                 bind.rewrite(&mut server.outbuf, b"", b"", &[])?;
+                let asks = oids.is_some() && gives_binary_rows(bind);
+                if asks {
+                    write::describe(&mut server.outbuf, StatementOrPortal::Portal, b"");
+                }
                 write::execute(&mut server.outbuf, b"", 0);
                 write::sync(&mut server.outbuf);
                 self.slots.push_back(Slot::Parse {
@@ -305,7 +316,10 @@ impl Session {
                     hidden: true,
                 });
                 self.slots.push_back(Slot::Bind { hidden: true });
-                self.slots.push_back(Slot::Execute { hidden: false });
+                if asks {
+                    self.slots.push_back(Slot::DescribePortal { hidden: true });
+                }
+                self.slots.push_back(Slot::execute(false));
                 self.slots.push_back(Slot::Sync { hidden: true });
             }
         }

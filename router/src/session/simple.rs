@@ -75,7 +75,7 @@ impl Session {
 
     async fn forward_commit(&mut self, message: &[u8]) -> Result<(), Fault> {
         self.failed = false;
-        self.slots.push_back(Slot::Query { hide_ready: false });
+        self.slots.push_back(Slot::query(false));
         let server = &mut self.transaction.branches[0].server;
         server.queue_query_message(message);
         server.count_statement();
@@ -121,7 +121,7 @@ impl Session {
         effect: Effect,
     ) -> Result<(), Fault> {
         let index = self.joined(shard).await?;
-        self.slots.push_back(Slot::Query { hide_ready: false });
+        self.slots.push_back(Slot::query(false));
         let branch = &mut self.transaction.branches[index];
         branch.wrote |= effect.writes;
         branch.unpreparable |= effect.unpreparable;
@@ -232,7 +232,7 @@ impl Session {
 
     /// Passes on the reply to a Query whose ReadyForQuery the router sends itself.
     pub(super) async fn relay_query(&mut self, index: usize) -> Result<(), Fault> {
-        self.slots.push_back(Slot::Query { hide_ready: true });
+        self.slots.push_back(Slot::query(true));
         self.failed = false;
         if self.relay(index).await? == Stopped::CopyIn {
             self.flush().await?;

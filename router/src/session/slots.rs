@@ -3,7 +3,11 @@
 
 use std::collections::VecDeque;
 
+use std::rc::Rc;
+
 use bytes::Bytes;
+
+use super::oids::rows::RowOids;
 
 /// One reply to come. `hidden`: the router sent the message on its own account.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,12 +28,19 @@ pub enum Slot {
     /// client's own text has.
     DescribeStatement {
         parameters: Option<u16>,
+        hidden: bool,
+        /// Of the statement, whose types are to be remembered; 0: they are not.
+        number: u64,
     },
-    /// RowDescription or NoData.
-    DescribePortal,
+    /// RowDescription or NoData. A hidden one tells of the rows of the Execute behind it.
+    DescribePortal {
+        hidden: bool,
+    },
     /// Up to CommandComplete, PortalSuspended or EmptyQueryResponse.
     Execute {
         hidden: bool,
+        /// What must be rewritten in its rows.
+        rows: Option<Rc<RowOids>>,
     },
     /// ReadyForQuery.
     Sync {
@@ -38,6 +49,8 @@ pub enum Slot {
     /// A whole simple query, up to ReadyForQuery, which alone may be hidden.
     Query {
         hide_ready: bool,
+        /// What must be rewritten in the rows of the statement described last.
+        rows: Option<Rc<RowOids>>,
     },
     /// The router's own messages.
     Answer(Answer),
@@ -50,6 +63,19 @@ pub enum Answer {
     BindComplete,
     CloseComplete,
     Messages(Bytes),
+}
+
+impl Slot {
+    pub fn execute(hidden: bool) -> Self {
+        Self::Execute { hidden, rows: None }
+    }
+
+    pub fn query(hide_ready: bool) -> Self {
+        Self::Query {
+            hide_ready,
+            rows: None,
+        }
+    }
 }
 
 impl Answer {

@@ -24,6 +24,7 @@ use wire::{Format, ProtocolError};
 use super::super::cleanup::RECOVERY_LIMIT;
 use super::super::fault::Fault;
 use super::super::lease::queue_begin;
+use super::super::oids::parameters;
 use super::super::relay::client_is_gone;
 use super::super::slots::{Slot, Slots};
 use super::super::state::Session;
@@ -46,6 +47,8 @@ pub(in crate::session) struct Request<'a> {
     /// Keep it prepared on the connection under its own number.
     pub named: bool,
     pub parameters: &'a [(Format, Option<&'a [u8]>)],
+    /// Of the parameters, in the home shard's oids; 0 or none where no oid can be inside.
+    pub types: &'a [u32],
     /// None for text, one for all columns, or one each.
     pub result_formats: &'a [Format],
 }
@@ -101,7 +104,22 @@ impl Session {
         if in_transaction && !branch.begun {
             queue_begin(branch, &mut slots);
         }
-        let queued = queue(branch, request, version, &type_, &mut slots);
+        let translated =
+            oids.and_then(|oids| parameters::translated(request.parameters, request.types, oids));
+        let queued = match &translated {
+            None => queue(branch, request, version, &type_, &mut slots),
+            Some(translated) => {
+                let parameters = translated.iter();
+                let parameters: Vec<_> = parameters
+                    .map(|(format, value)| (*format, value.as_deref()))
+                    .collect();
+                let request = Request {
+                    parameters: &parameters,
+                    ..*request
+                };
+                queue(branch, &request, version, &type_, &mut slots)
+            }
+        };
         if let Err(error) = queued {
             branch.server.broken = true;
             return Err(error.into());
@@ -328,7 +346,7 @@ impl Asked {
     }
 
     fn one_message(&mut self, message: Message, server: &mut Server, out: &mut BytesMut) {
-        let ahead = matches!(self.slots.front(), Some(Slot::Execute { hidden: true }));
+        let ahead = matches!(self.slots.front(), Some(Slot::Execute { hidden: true, .. }));
         match message.tag {
             tag::PARSE_COMPLETE | tag::BIND_COMPLETE | tag::CLOSE_COMPLETE => {
                 self.slots.pop_front();

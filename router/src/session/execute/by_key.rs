@@ -8,7 +8,7 @@ use topology::ShardId;
 use wire::Format;
 use wire::frontend::Bind;
 
-use super::super::extended::Prepared;
+use super::super::extended::{Portal, Prepared};
 use super::super::fault::Fault;
 use super::super::state::Session;
 use super::Invocation;
@@ -120,7 +120,7 @@ impl Session {
         bind: &Bind<'_>,
         prepared: &Rc<Prepared>,
         parsed_now: bool,
-    ) -> Result<Option<ShardId>, Fault> {
+    ) -> Result<Option<Portal>, Fault> {
         let (by_key, sent) = match (&prepared.plan.action, &prepared.rewritten) {
             (Action::ByKey(by_key), Some(sent)) => (by_key, sent),
             (Action::Split(Split::Insert(insert)), _) => {
@@ -140,9 +140,8 @@ impl Session {
             types: &prepared.identity.types,
         };
         let shard = self.shard_of_new_row(by_key, arguments, &filling)?;
-        self.bind_on(shard, bind, prepared, sent, &filling.values, parsed_now)
-            .await?;
-        Ok(Some(shard))
+        let bound = self.bind_on(shard, bind, prepared, sent, &filling.values, parsed_now);
+        Ok(Some(bound.await?))
     }
 
     /// Sends a Bind of `sent` with `ids` behind the client's own parameters.
@@ -154,7 +153,7 @@ impl Session {
         sent: &Rc<StatementIdentity>,
         ids: &[i64],
         parsed_now: bool,
-    ) -> Result<(), Fault> {
+    ) -> Result<Portal, Fault> {
         let index = self.activate(shard).await?;
         self.note_effect(index, prepared.plan.effect);
         self.ensure_prepared(index, sent, parsed_now, bind.statement)?;
@@ -163,7 +162,8 @@ impl Session {
             .iter()
             .map(|image| (Format::Binary, Some(image.as_slice())))
             .collect();
-        self.send_bind(index, bind, sent, &appended)
+        let rows = self.send_bind(index, bind, sent, &appended).await?;
+        Ok(Portal::OnShard { shard, rows })
     }
 
     /// The statement as shards get it, where its text is not the client's own.

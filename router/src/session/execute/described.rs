@@ -9,6 +9,7 @@ use wire::frontend::{Bind, StatementOrPortal, write};
 
 use super::super::extended::Prepared;
 use super::super::fault::Fault;
+use super::super::oids::Described;
 use super::super::slots::Answer;
 use super::super::state::Session;
 use super::super::transaction::State;
@@ -82,10 +83,31 @@ impl Session {
                 _ => {}
             }
         }
-        match refusal {
-            Some(bytes) => Err(QueryError::Refused(bytes).into()),
-            None => Ok(description),
+        if let Some(bytes) = refusal {
+            return Err(QueryError::Refused(bytes).into());
         }
+        self.keep_description(identity, &description)?;
+        Ok(description)
+    }
+
+    /// For Binds of the statement to shards with other oids.
+    fn keep_description(
+        &self,
+        identity: &StatementIdentity,
+        description: &Description,
+    ) -> Result<(), Fault> {
+        let number = self.number_to_describe(identity);
+        if number == 0 {
+            return Ok(());
+        }
+        let mut described = Described::default();
+        for message in [&description.parameters, &description.rows] {
+            if let Some(tag) = message.first() {
+                described.note(*tag, &message[5..], None)?;
+            }
+        }
+        self.current_space().keep_described(number, described);
+        Ok(())
     }
 
     /// The mistakes of a statement that no shard sees as it is are told when it is run.
@@ -105,6 +127,11 @@ impl Session {
         &mut self,
         identity: &StatementIdentity,
     ) -> Result<Vec<u32>, Fault> {
+        if self.number_to_describe(identity) != 0 {
+            if let Some(known) = self.current_space().described(identity.number) {
+                return Ok(known.parameters.clone());
+            }
+        }
         let description = self.ask_description(identity).await?;
         let body = description.parameters.get(5..).unwrap_or_default();
         let parameters = wire::backend::ParameterDescription::parse(body)?;

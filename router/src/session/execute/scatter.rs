@@ -9,10 +9,10 @@ use wire::Format;
 use wire::backend::{CommandComplete, RowDescription, tag};
 
 use super::super::fault::Fault;
+use super::super::oids::rows::RowOids;
 use super::super::state::Session;
 use super::asking::{Asked, Request};
 use super::reply::{Reply, is_select};
-use super::row_oids::RowOids;
 use super::{Invocation, described};
 use crate::backend::Message;
 use crate::backend::prepared::StatementIdentity;
@@ -111,6 +111,13 @@ impl Session {
         effect: Effect,
         invocation: &Invocation<'_>,
     ) -> Result<SmallVec<[Asked; 8]>, Fault> {
+        let types = match invocation {
+            Invocation::Simple { .. } => Vec::new(),
+            Invocation::Extended { identity, bind, .. } => {
+                let translates = shards.iter().any(|shard| self.has_other_oids(*shard));
+                self.bound_types(translates, identity, bind).await?
+            }
+        };
         let branches = self.join_all(shards).await?;
         let own = invocation.bind().map(|bind| bind.parameters());
         let ids = ids.iter().map(|id| (Format::Binary, Some(id.as_slice())));
@@ -125,6 +132,7 @@ impl Session {
                 .bind()
                 .is_some_and(|bind| !bind.statement.is_empty()),
             parameters: &parameters,
+            types: &types,
             result_formats: &formats,
         };
         let mut asked: SmallVec<[Asked; 8]> = SmallVec::new();

@@ -10,11 +10,11 @@ use wire::Format;
 use wire::backend::{CommandComplete, RowDescription, tag};
 
 use super::super::fault::Fault;
+use super::super::oids::rows::RowOids;
 use super::super::state::Session;
 use super::Invocation;
 use super::asking::{Asked, Request};
 use super::reply::Reply;
-use super::row_oids::RowOids;
 use crate::backend::Message;
 use crate::backend::prepared::StatementIdentity;
 use crate::plan::Effect;
@@ -90,6 +90,7 @@ impl Session {
                 identity: &unshared(&share.text, &share.types),
                 named: false,
                 parameters: &parameters,
+                types: &share.types,
                 result_formats: &formats,
             };
             asked.push(self.ask(index, &request)?);
@@ -161,7 +162,7 @@ impl Session {
             tag::DATA_ROW => {
                 let rewrite = relay.row_oids[position].as_ref();
                 let translated = rewrite
-                    .zip(self.space.oids(shard))
+                    .zip(self.current_space().oids(shard))
                     .map(|(columns, oids)| columns.rewrite(oids, &message.bytes.slice(5..)));
                 let row = |out: &mut BytesMut| {
                     match &translated {
@@ -193,7 +194,7 @@ impl Session {
         position: usize,
         message: &Message,
     ) -> Result<(), Fault> {
-        if let Some(oids) = self.space.oids(shard) {
+        if let Some(oids) = self.current_space().oids(shard) {
             let description = RowDescription::parse(message.body())?;
             relay.row_oids[position] = RowOids::of(&description, oids);
         }

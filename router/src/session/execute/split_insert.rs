@@ -10,7 +10,7 @@ use topology::ShardId;
 use wire::Format;
 use wire::frontend::Bind;
 
-use super::super::extended::Prepared;
+use super::super::extended::{Portal, Prepared};
 use super::super::fault::Fault;
 use super::super::state::Session;
 use super::Invocation;
@@ -103,11 +103,12 @@ impl Session {
         insert: &SplitInsert,
         invocation: &Invocation<'_>,
     ) -> Result<Vec<u32>, Fault> {
-        let Invocation::Extended { identity, .. } = invocation else {
+        let Invocation::Extended { identity, bind, .. } = invocation else {
             return Ok(Vec::new());
         };
         if !shares_undeclared(insert, &identity.types) {
-            return Ok(identity.types.to_vec());
+            let translates = self.current_space().translates();
+            return self.bound_types(translates, identity, bind).await;
         }
         self.described_types(identity).await
     }
@@ -120,7 +121,7 @@ impl Session {
         bind: &Bind<'_>,
         prepared: &Rc<Prepared>,
         parsed_now: bool,
-    ) -> Result<Option<ShardId>, Fault> {
+    ) -> Result<Option<Portal>, Fault> {
         let arguments = Arguments::Bound {
             bind,
             types: &prepared.identity.types,
@@ -131,17 +132,15 @@ impl Session {
         let rewrite = as_one(insert);
         if filling::holes(&rewrite) == 0 {
             let whole = Rc::clone(&prepared.identity);
-            self.bind_on(shard, bind, prepared, &whole, &[], parsed_now)
-                .await?;
-            return Ok(Some(shard));
+            let bound = self.bind_on(shard, bind, prepared, &whole, &[], parsed_now);
+            return Ok(Some(bound.await?));
         }
         let wanted = super::client_parameters(&rewrite, &prepared.identity.types);
         check_parameter_count(bind, wanted)?;
         let filling = self.fill(&rewrite.pieces).await?;
         let sent = self.rewritten_statement(&rewrite, &prepared.identity);
-        self.bind_on(shard, bind, prepared, &sent, &filling.values, parsed_now)
-            .await?;
-        Ok(Some(shard))
+        let bound = self.bind_on(shard, bind, prepared, &sent, &filling.values, parsed_now);
+        Ok(Some(bound.await?))
     }
 
     fn only_shard(&self, insert: &SplitInsert, arguments: Arguments<'_>) -> Option<ShardId> {

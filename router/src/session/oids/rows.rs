@@ -7,26 +7,40 @@ use wire::Format;
 use wire::backend::RowDescription;
 
 /// The columns of a result whose values must be rewritten: their types, in the home shard's oids.
-#[derive(Debug)]
-pub(super) struct RowOids {
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::session) struct RowOids {
     types: Vec<Option<u32>>,
 }
 
 impl RowOids {
-    /// `None`: the rows are right as they are.
+    /// By a shard's own description. `None`: the rows are right as they are.
     pub fn of(description: &RowDescription<'_>, oids: &OidMap) -> Option<Self> {
-        let type_of = |field: wire::backend::Field<'_>| {
+        let columns = description.fields().map(|field| {
             let home = oids.type_oid(field.type_oid, Direction::ToHome);
-            let rewritten = field.format == Format::Binary && oids.needs_rewriting(home);
-            rewritten.then_some(home)
+            (home, field.format)
+        });
+        Self::of_columns(columns, oids)
+    }
+
+    /// By each column's type, in the home shard's oids, and format. `None`: the rows are right as
+    /// they are.
+    pub fn of_columns(columns: impl Iterator<Item = (u32, Format)>, oids: &OidMap) -> Option<Self> {
+        let rewritten = |(home, format): (u32, Format)| {
+            (format == Format::Binary && oids.needs_rewriting(home)).then_some(home)
         };
-        let types: Vec<_> = description.fields().map(type_of).collect();
+        let types: Vec<_> = columns.map(rewritten).collect();
         types.iter().any(Option::is_some).then_some(Self { types })
     }
 
-    /// The body of a DataRow with the home shard's oids. One that is not well formed is left alone.
+    /// The body of a DataRow with the home shard's oids.
     pub fn rewrite(&self, oids: &OidMap, body: &Bytes) -> Bytes {
         let mut row = BytesMut::from(&body[..]);
+        self.rewrite_in_place(oids, &mut row);
+        row.freeze()
+    }
+
+    /// The same in the body itself. One that is not well formed is left alone.
+    pub fn rewrite_in_place(&self, oids: &OidMap, row: &mut [u8]) {
         let mut at = 2;
         for type_ in &self.types {
             let Some(length) = row.get(at..at + 4) else {
@@ -44,6 +58,5 @@ impl RowOids {
             }
             at += length;
         }
-        row.freeze()
     }
 }
