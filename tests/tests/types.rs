@@ -255,12 +255,58 @@ async fn rows_of_all_shards_have_the_home_shards_oids() {
     }
     let sad = client
         .query_one(
-            "select count(*) from notes where moods = $1 and stamp = any($2)",
+            "select count(*) from notes where moods = $1 and stamp = any($2::stamp[])",
             &[&moods(2), &Value::List(vec![stamp(2), stamp(6)])],
         )
         .await
         .unwrap();
     assert_eq!(sad.get::<_, i64>(0), 2);
+}
+
+#[tokio::test]
+async fn rows_that_are_fetched_in_parts_or_from_a_cursor_are_translated_too() {
+    let database = cluster().database("in_parts");
+    let mut client = filled(&database).await;
+    let select = client
+        .prepare(&SELECT.replace("= $1", "in ($1, $1)"))
+        .await
+        .unwrap();
+    for number in 0..ROWS {
+        let transaction = client.transaction().await.unwrap();
+        let portal = transaction.bind(&select, &[&number]).await.unwrap();
+        let rows = transaction.query_portal(&portal, 1).await.unwrap();
+        assert_eq!(values(&rows[0]), note(number));
+        let declare = format!(
+            "declare c cursor for {}",
+            SELECT.replace("$1", &number.to_string())
+        );
+        transaction.batch_execute(&declare).await.unwrap();
+        let rows = transaction.query("fetch all from c", &[]).await.unwrap();
+        assert_eq!(values(&rows[0]), note(number));
+    }
+}
+
+#[tokio::test]
+async fn a_pipeline_over_shards_is_answered_in_order() {
+    let database = cluster().database("pipeline");
+    let client = typed(&database).await;
+    let (insert_one, select) = (client.prepare(INSERT).await, client.prepare(SELECT).await);
+    let (insert_one, select) = (insert_one.unwrap(), select.unwrap());
+    let both = (0..ROWS).map(|number| {
+        let (client, insert_one, select) = (&client, &insert_one, &select);
+        async move {
+            let note = note(number);
+            let given: [&(dyn ToSql + Sync); 5] = [&number, &note[0], &note[1], &note[2], &note[3]];
+            let key: [&(dyn ToSql + Sync); 1] = [&number];
+            let (inserted, read) = tokio::join!(
+                client.execute(insert_one, &given),
+                client.query_one(select, &key)
+            );
+            assert_eq!(inserted.unwrap(), 1);
+            assert_eq!(values(&read.unwrap()), note);
+        }
+    });
+    futures_util::future::join_all(both).await;
 }
 
 #[tokio::test]

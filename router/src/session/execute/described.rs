@@ -4,12 +4,15 @@
 use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
+use schema::oids::OidMap;
+use topology::ShardId;
 use wire::backend::{RowDescription, tag};
 use wire::frontend::{Bind, StatementOrPortal, write};
 
 use super::super::extended::Prepared;
 use super::super::fault::Fault;
 use super::super::oids::Described;
+use super::super::relay::rewrite_description;
 use super::super::slots::Answer;
 use super::super::state::Session;
 use super::super::transaction::State;
@@ -23,6 +26,23 @@ struct Description {
     parameters: Bytes,
     /// RowDescription or NoData.
     rows: Bytes,
+}
+
+impl Description {
+    fn translated(self, oids: Option<&OidMap>) -> Result<Self, Fault> {
+        let translate = |message: Bytes| {
+            if oids.is_none() || matches!(message.first(), None | Some(&tag::NO_DATA)) {
+                return Ok(message);
+            }
+            let mut out = BytesMut::new();
+            rewrite_description(&mut out, message[0], &message, oids, None)?;
+            Ok::<_, Fault>(out.freeze())
+        };
+        Ok(Self {
+            parameters: translate(self.parameters)?,
+            rows: translate(self.rows)?,
+        })
+    }
 }
 
 impl Session {
@@ -42,7 +62,8 @@ impl Session {
             return Ok(());
         }
         self.take_over().await?;
-        let description = self.ask_description(&prepared.identity).await?;
+        let shard = self.shard_to_describe(&prepared.plan);
+        let description = self.ask_description(&prepared.identity, shard).await?;
         match bind {
             None => {
                 self.out.extend_from_slice(&description.parameters);
@@ -53,13 +74,24 @@ impl Session {
         Ok(())
     }
 
-    /// Has the home shard parse and describe the statement's text.
+    /// The home shard, but for what only one shard knows: a cursor.
+    fn shard_to_describe(&self, plan: &Plan) -> ShardId {
+        let home = self.home();
+        match &plan.action {
+            Action::Session(SessionCommand::Fetch { cursor, .. }) => {
+                self.cursors.get(cursor).copied().unwrap_or(home)
+            }
+            _ => home,
+        }
+    }
+
+    /// Has a shard parse and describe the statement's text; in the home shard's oids.
     async fn ask_description(
         &mut self,
         identity: &StatementIdentity,
+        shard: ShardId,
     ) -> Result<Description, Fault> {
-        let home = self.home();
-        let index = self.joined(home).await?;
+        let index = self.joined(shard).await?;
         self.finish_begin(index).await?;
         let branch = &mut self.transaction.branches[index];
         let server = &mut branch.server;
@@ -85,6 +117,9 @@ impl Session {
         }
         if let Some(bytes) = refusal {
             return Err(QueryError::Refused(bytes).into());
+        }
+        if shard != self.home() {
+            return description.translated(self.current_space().oids(shard));
         }
         self.keep_description(identity, &description)?;
         Ok(description)
@@ -119,7 +154,9 @@ impl Session {
             return Ok(());
         }
         self.take_over().await?;
-        self.ask_description(&prepared.identity).await.map(|_| ())
+        let shard = self.shard_to_describe(&prepared.plan);
+        let checked = self.ask_description(&prepared.identity, shard).await;
+        checked.map(|_| ())
     }
 
     /// The types of a statement's parameters, in the home shard's oids.
@@ -132,7 +169,8 @@ impl Session {
                 return Ok(known.parameters.clone());
             }
         }
-        let description = self.ask_description(identity).await?;
+        let home = self.home();
+        let description = self.ask_description(identity, home).await?;
         let body = description.parameters.get(5..).unwrap_or_default();
         let parameters = wire::backend::ParameterDescription::parse(body)?;
         Ok(parameters.types.iter().collect())
