@@ -97,7 +97,8 @@ impl Session {
     async fn wait_for_client(&mut self, inbuf: &mut BytesMut) -> Result<(), Fault> {
         let stop = Rc::clone(&self.shared);
         self.shared.status.set(self.transaction.state.byte());
-        if self.out.capacity() > 0 {
+        // In the middle of a pipeline something may still wait there for the Sync.
+        if self.out.is_empty() && self.out.capacity() > 0 {
             self.out = BytesMut::new();
         }
         if !self.held.is_empty() {
