@@ -172,6 +172,8 @@ pub struct SequenceName {
 pub enum Split {
     /// `INSERT ... VALUES (..), (..)`: each row to its shard; `RETURNING` rows back in VALUES order.
     Insert(SplitInsert),
+    /// `INSERT ... SELECT * FROM UNNEST(array, ...)`: each array cut to the rows of each shard.
+    Unnest(SplitUnnest),
     /// `key IN (...)` / `key = ANY(...)`: the statement goes, unchanged, to the shards that hold any
     /// of the keys (each shard has only its own rows), results merged.
     Keys {
@@ -201,6 +203,42 @@ pub struct SplitInsert {
     /// rows than sent may come back; each shard's own order holds then.
     pub returning: bool,
     pub may_skip_rows: bool,
+}
+
+/// An INSERT whose rows stand in arrays, one for each column. The text is that of every `arrays` in turn (what
+/// stands before the array, then the array), `after_arrays`, an array of ids for each of `append_ids`, `tail`.
+#[derive(Debug)]
+pub struct SplitUnnest {
+    pub arrays: Vec<(Vec<Piece>, ArraySource)>,
+    /// Casts of the last array.
+    pub after_arrays: Vec<Piece>,
+    pub append_ids: Vec<SequenceName>,
+    /// From the parenthesis that closes UNNEST.
+    pub tail: Vec<Piece>,
+    pub key: UnnestKey,
+    pub key_type: KeyType,
+    pub client_parameters: u16,
+    /// As in [`SplitInsert`].
+    pub returning: bool,
+    pub may_skip_rows: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ArraySource {
+    /// The value of a string literal.
+    Literal(String),
+    /// `$n`, used nowhere else.
+    Parameter(u16),
+}
+
+/// Where the rows' keys are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnnestKey {
+    /// In the array of this position (0-based), whose elements are read as this type (oid) unless
+    /// its parameter has a declared type.
+    Array { position: usize, element: u32 },
+    /// The n-th of `append_ids`.
+    GeneratedId(usize),
 }
 
 #[derive(Debug)]

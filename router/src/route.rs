@@ -5,6 +5,7 @@
 mod array;
 pub mod copy;
 mod number;
+pub mod unnest;
 mod value;
 
 use topology::{Key, ShardId, ShardMap};

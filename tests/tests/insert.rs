@@ -300,3 +300,75 @@ async fn on_conflict_counts_and_returns_what_was_inserted() {
     rows.sort();
     assert_eq!((rows, count), simple(&oracle, sql).await);
 }
+
+#[tokio::test]
+async fn arrays_are_divided_by_row() {
+    let database = cluster().database("insert_unnest");
+    let client = tables(&database).await;
+    let oracle = on_oracle(&database).await;
+    for sql in [
+        r#"INSERT INTO "posts" ("user_id", "body", "likes") SELECT * FROM UNNEST(
+            ('{1,2,3,4,5,6,7,8}'::int2[])::bigint[], ('{a,"b, c",NULL,"d\"e","{f}",g h,"",null}')::text[],
+            ('{1,2,3,4,5,6,7}'::int4[])::integer[]) RETURNING "posts"."user_id", "body", "likes""#,
+        "insert into posts (user_id, body) select * from unnest('{9}'::int8[], E'{\"it\\'s\"}'::text[]) as t
+            returning user_id, body",
+        "insert into posts (user_id) select * from unnest('{}'::int8[]) returning user_id",
+        "insert into posts (user_id) select * from unnest('{11,12,13,14}'::int8[])",
+    ] {
+        assert_eq!(simple(&client, sql).await, simple(&oracle, sql).await, "{sql}");
+    }
+    let sql = "insert into posts (user_id, body) select * from unnest($1::int8[], $2::text[]) returning user_id, body";
+    let users: Vec<i64> = (100..1100).collect();
+    let bodies: Vec<Option<String>> = users
+        .iter()
+        .map(|n| (n % 7 > 0).then(|| format!("{n}")))
+        .collect();
+    let rows = client.query(sql, &[&users, &bodies]).await.unwrap();
+    let got: Vec<(i64, Option<String>)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    let expected: Vec<_> = users.iter().copied().zip(bodies).collect();
+    assert_eq!(got, expected);
+    all_shards_have_rows(&database, "posts").await;
+    let names: Vec<String> = (0..100).map(|n| format!("name {n}")).collect();
+    let statement = client
+        .prepare("insert into users (name) select * from unnest($1::text[]) returning id, name")
+        .await
+        .unwrap();
+    assert_eq!(statement.params().len(), 1);
+    let rows = client.query(&statement, &[&names]).await.unwrap();
+    let returned: Vec<String> = rows.iter().map(|row| row.get(1)).collect();
+    assert_eq!(returned, names);
+    let ids: BTreeSet<i32> = rows.iter().map(|row| row.get(0)).collect();
+    assert_eq!(ids.len(), 100);
+    all_shards_have_rows(&database, "users").await;
+    for shard in 0..4 {
+        let shard = database.shard(shard).await;
+        let rows = shard.query("select id from users", &[]).await.unwrap();
+        for row in rows {
+            let id: i32 = row.get(0);
+            let found = client
+                .query("select name from users where id = $1", &[&id])
+                .await
+                .unwrap();
+            assert_eq!(found.len(), 1, "row {id} is where its key is not");
+        }
+    }
+}
+
+#[tokio::test]
+async fn arrays_that_cannot_be_divided_are_refused() {
+    let database = cluster().database("insert_unnest_refused");
+    let client = tables(&database).await;
+    for (arrays, code) in [
+        ("'{{1,2},{3,4}}'::int8[]", "0A000"),
+        ("'[0:1]={1,2}'::int8[]", "0A000"),
+        ("'{1,x}'::int8[]", "22P02"),
+        ("'{1,NULL}'::int8[]", "23502"),
+        ("'{1,99999}'::int2[]::int8[]", "22003"),
+        ("'{1.5,2}'::numeric[]", "0A000"),
+    ] {
+        let sql = format!("insert into posts (user_id) select * from unnest({arrays})");
+        let error = client.batch_execute(&sql).await.unwrap_err();
+        assert_eq!(error.code().unwrap().code(), code, "{sql}");
+    }
+    assert_eq!(database.rows_by_shard("posts").await, [0, 0, 0, 0]);
+}

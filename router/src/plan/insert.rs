@@ -9,6 +9,7 @@ mod refusals;
 mod rows;
 mod sharded;
 mod target;
+mod unnest;
 
 use pg_query::NodeEnum;
 use pg_query::protobuf::{InsertStmt, Node, OverridingKind, SelectStmt};

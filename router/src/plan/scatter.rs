@@ -53,7 +53,7 @@ impl Spread {
             Self::Listed(Split::Keys { scatter, .. } | Split::KeyArray { scatter, .. }) => {
                 Some(scatter)
             }
-            Self::Listed(Split::Insert(_)) => None,
+            Self::Listed(Split::Insert(_) | Split::Unnest(_)) => None,
         }
     }
 

@@ -104,7 +104,7 @@ pub(super) fn keyed(
             Spread::Everywhere(scatter)
             | Spread::Listed(Split::Keys { scatter, .. } | Split::KeyArray { scatter, .. }),
         ) => Fallback::Scatter(Box::new(scatter)),
-        Ok(Spread::Listed(Split::Insert(_))) | Err(_) => {
+        Ok(Spread::Listed(Split::Insert(_) | Split::Unnest(_))) | Err(_) => {
             Fallback::Refuse(unsupported::key_unknown(&key_name(survey, pins)))
         }
     };

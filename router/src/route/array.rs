@@ -13,7 +13,7 @@ use crate::plan::key::Constant;
 use crate::plan::scope::{INT2, INT4, INT8, TEXT, UUID, VARCHAR};
 
 /// Oids of the array types of the key types, from PostgreSQL's `pg_type.dat`.
-const ELEMENT_OF: [(u32, u32); 6] = [
+pub(super) const ELEMENT_OF: [(u32, u32); 6] = [
     (1005, INT2),
     (1007, INT4),
     (1016, INT8),

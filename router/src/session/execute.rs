@@ -18,6 +18,7 @@ mod sequence_values;
 mod session_command;
 mod shares;
 mod split_insert;
+mod split_unnest;
 mod sql_prepared;
 mod temporary;
 mod transaction_control;
@@ -108,6 +109,9 @@ impl Session {
             }
             Action::Split(Split::Insert(insert)) => {
                 Box::pin(self.run_split_insert(insert, plan, invocation)).await
+            }
+            Action::Split(Split::Unnest(unnest)) => {
+                Box::pin(self.run_split_unnest(unnest, plan, invocation)).await
             }
             Action::Ddl(ddl) => Box::pin(self.ddl_command(plan, ddl, invocation, in_string)).await,
             Action::Temporary(_) => Box::pin(self.temporary_command(plan, invocation)).await,

@@ -114,7 +114,7 @@ impl Session {
         let map = &self.space.state.map;
         let encoding = self.encoding();
         match split {
-            Split::Insert(_) => None,
+            Split::Insert(_) | Split::Unnest(_) => None,
             Split::Keys { keys, key_type, .. } => {
                 let target = |key| route::target(key, *key_type, arguments, &[], encoding, map);
                 let mut shards = Vec::with_capacity(keys.len());

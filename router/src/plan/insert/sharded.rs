@@ -9,7 +9,7 @@ use super::rows::{Layout, RowLayout};
 use super::target::{self, Target};
 use super::{
     Job, Planned, conflict, from_select, is_default, is_default_values, items, key_value, others,
-    rewrite,
+    rewrite, unnest,
 };
 use crate::error::RouterError;
 use crate::plan::edits::Edits;
@@ -24,7 +24,10 @@ pub fn plan(job: &Job<'_>, target: &Target, key: usize, key_type: KeyType) -> Pl
     let rows = match super::values(job.insert) {
         Some(select) if !from_select::reads_by_key(job) => select.values_lists.as_slice(),
         None if is_default_values(job.insert) => &[],
-        _ => return from_select::into_sharded(job, target),
+        _ => match unnest::plan(job, target, key, key_type) {
+            Some(planned) => return planned,
+            None => return from_select::into_sharded(job, target),
+        },
     };
     job.others.only_reference()?;
     others::no_function_over_tables(job.facts, job.context)?;

@@ -45,6 +45,29 @@ impl Target {
         })
     }
 
+    /// The same for rows of `width` values, where no column list is written.
+    pub fn with_width(&self, width: usize) -> Self {
+        let columns = if self.explicit {
+            self.columns.clone()
+        } else {
+            (0..width.min(self.relation.columns.len())).collect()
+        };
+        Self {
+            relation: Arc::clone(&self.relation),
+            columns,
+            explicit: self.explicit,
+        }
+    }
+
+    /// The changes that name the columns of ids in front of a query.
+    pub fn column_edits(&self, job: &Job<'_>, tokens: &Tokens<'_>, layout: &Layout) -> Edits {
+        let mut edits = Edits::default();
+        if self.fill_absent(job, layout, tokens, &mut edits) {
+            override_system(job.insert, layout, &mut edits);
+        }
+        edits
+    }
+
     /// Where among the values the column's is.
     pub fn position(&self, column: usize) -> Option<usize> {
         self.columns.iter().position(|&found| found == column)

@@ -151,7 +151,9 @@ impl Session {
                 (Fallback::Refuse(error), None) => return Err(error.clone().into()),
                 (Fallback::Scatter(scatter), None) => ("scatter", None, Some(scatter.as_ref())),
             },
-            Action::Split(Split::Insert(_)) => ("rows divided by key", Some(home()), None),
+            Action::Split(Split::Insert(_) | Split::Unnest(_)) => {
+                ("rows divided by key", Some(home()), None)
+            }
             Action::Split(
                 split @ (Split::Keys { scatter, .. } | Split::KeyArray { scatter, .. }),
             ) => {
@@ -225,7 +227,7 @@ fn check_analyze(inner: &Plan) -> Result<(), RouterError> {
     let changes = match &inner.action {
         Action::ByKey(by_key) => by_key.rewrite.is_some(),
         Action::Broadcast(broadcast) => broadcast.rewrite.is_some(),
-        Action::Split(Split::Insert(_)) | Action::Ddl(_) => true,
+        Action::Split(Split::Insert(_) | Split::Unnest(_)) | Action::Ddl(_) => true,
         _ => false,
     };
     if !changes {

@@ -35,7 +35,7 @@ impl Session {
         plan: &Plan,
         invocation: &Invocation<'_>,
     ) -> Result<(), Fault> {
-        check_parameters(insert, invocation)?;
+        check_parameters(insert.client_parameters, invocation)?;
         let filled = self.fill_insert(insert).await?;
         let places = self.places(insert, &filled.rows, invocation.arguments())?;
         let by_shard = by_shard(&places);
@@ -220,15 +220,18 @@ fn needs_id(key: &KeyExpr) -> bool {
 }
 
 /// As PostgreSQL says it: the shards see other numbers.
-fn check_parameters(insert: &SplitInsert, invocation: &Invocation<'_>) -> Result<(), Fault> {
+pub(super) fn check_parameters(
+    client_parameters: u16,
+    invocation: &Invocation<'_>,
+) -> Result<(), Fault> {
     match invocation {
-        Invocation::Simple { .. } if insert.client_parameters > 0 => {
-            let number = insert.client_parameters;
+        Invocation::Simple { .. } if client_parameters > 0 => {
+            let number = client_parameters;
             Err(RouterError::new("42P02", format!("there is no parameter ${number}")).into())
         }
         Invocation::Simple { .. } => Ok(()),
         Invocation::Extended { identity, bind, .. } => {
-            let wanted = usize::from(insert.client_parameters).max(identity.types.len());
+            let wanted = usize::from(client_parameters).max(identity.types.len());
             check_parameter_count(bind, wanted)
         }
     }
@@ -341,8 +344,20 @@ impl<'a, 'b> Writer<'a, 'b> {
         }
     }
 
+    /// Pieces without ids.
+    pub fn text_pieces(&mut self, pieces: &[Piece]) {
+        self.pieces(pieces, &Filling::default());
+    }
+
+    /// `value` in the place of the client's `$number`, which is used once.
+    pub fn array(&mut self, number: u16, value: super::shares::Parameter<'a>) {
+        let oid = self.types.get(usize::from(number).wrapping_sub(1));
+        let own = self.append(oid.copied().unwrap_or(0), value);
+        self.write_number(own);
+    }
+
     /// The client's `$number`.
-    pub fn parameter(&mut self, number: u16) {
+    fn parameter(&mut self, number: u16) {
         let index = usize::from(number).wrapping_sub(1);
         let own = match self.numbers.get(&number) {
             Some(own) => *own,
@@ -358,14 +373,14 @@ impl<'a, 'b> Writer<'a, 'b> {
         self.write_number(own);
     }
 
-    /// A parameter of the router's own; its number in the text.
-    pub fn append(&mut self, oid: u32, parameter: super::shares::Parameter<'a>) -> usize {
+    /// Its number in the text.
+    fn append(&mut self, oid: u32, parameter: super::shares::Parameter<'a>) -> usize {
         self.own_types.push(oid);
         self.parameters.push(parameter);
         self.parameters.len()
     }
 
-    pub fn write_number(&mut self, own: usize) {
+    fn write_number(&mut self, own: usize) {
         use std::fmt::Write as _;
         // Writing to a String cannot fail.
         let _ = write!(self.text, "${own}");
