@@ -497,14 +497,18 @@ pub enum ClusterCommand {
         table: String,
         key: String,
         accept_unenforced: bool,
+        /// Statements for every shard that drop the foreign keys no shard can keep.
+        drops: Vec<String>,
     },
     ReferenceTable {
         schema: Option<String>,
         table: String,
+        drops: Vec<String>,
     },
     LocalTable {
         schema: Option<String>,
         table: String,
+        drops: Vec<String>,
     },
     /// `SELECT nextval('s')`, `currval`, `lastval`, `setval` of a sequence that the router leases,
     /// as the whole statement. `column` is the name of the output column.

@@ -122,29 +122,40 @@ fn shard_table(arguments: &[Option<&Node>], context: &PlanContext<'_>) -> Planne
         key: key.clone(),
         key_type,
     };
-    let notices = existing::judge(&table, &placed, accept_unenforced, context)?;
+    let judged = existing::judge(&table, &placed, accept_unenforced, context)?;
     let command = ClusterCommand::ShardTable {
         schema: Some(table.schema.clone()),
         table: table.name.clone(),
         key,
         accept_unenforced,
+        drops: judged.drops,
     };
     Ok(Plan {
-        notices,
+        notices: judged.notices,
         ..command_plan(command)
     })
 }
 
 fn place(arguments: &[Option<&Node>], placed: Placed, context: &PlanContext<'_>) -> Planned {
     let table = table(&text(arguments.first())?, context)?;
-    existing::judge(&table, &placed, false, context)?;
-    let (schema, table) = (Some(table.schema.clone()), table.name.clone());
-    Ok(command_plan(match placed {
-        Placed::Local => ClusterCommand::LocalTable { schema, table },
-        Placed::Reference | Placed::Sharded { .. } => {
-            ClusterCommand::ReferenceTable { schema, table }
-        }
-    }))
+    let judged = existing::judge(&table, &placed, false, context)?;
+    let (schema, table, drops) = (Some(table.schema.clone()), table.name.clone(), judged.drops);
+    let command = match placed {
+        Placed::Local => ClusterCommand::LocalTable {
+            schema,
+            table,
+            drops,
+        },
+        Placed::Reference | Placed::Sharded { .. } => ClusterCommand::ReferenceTable {
+            schema,
+            table,
+            drops,
+        },
+    };
+    Ok(Plan {
+        notices: judged.notices,
+        ..command_plan(command)
+    })
 }
 
 fn command_plan(command: ClusterCommand) -> Plan {

@@ -11,6 +11,7 @@ mod described;
 mod divided_copy;
 mod explain;
 mod filling;
+mod placing;
 mod private_catalog;
 mod reply;
 mod scatter;
@@ -125,7 +126,7 @@ impl Session {
             Action::Cluster(command) => {
                 match Box::pin(self.sequence_command(command, invocation)).await {
                     Some(outcome) => outcome,
-                    None => Err(RouterError::unsupported("not-built", "not built yet").into()),
+                    None => Box::pin(self.place_table(plan, invocation, in_string)).await,
                 }
             }
             _ => Err(RouterError::unsupported("not-built", "not built yet").into()),

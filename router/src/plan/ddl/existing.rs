@@ -1,41 +1,54 @@
 //! Whether a table that exists can be placed anew: its own constraints, and the foreign keys that reference
-//! it. Nothing can be left out here.
+//! it. A foreign key that is accepted unenforced is dropped.
 
 use schema::{ForeignKey, Relation};
 
 use super::constraints::{Parent, Placed, Subject};
+use super::elements;
 use super::seen;
 use crate::error::RouterError;
+use crate::plan::names::quote_identifier;
 use crate::plan::{PlanContext, scope};
 
-/// Judges `relation` as if it were placed as `placed`; gives the NOTICEs to send.
+/// What a new placement takes.
+#[derive(Debug, Default)]
+pub struct Judged {
+    pub notices: Vec<RouterError>,
+    /// Statements that drop the foreign keys which are accepted unenforced.
+    pub drops: Vec<String>,
+}
+
+/// Judges `relation` as if it were placed as `placed`, by a rule of its own that says whether it
+/// accepts what cannot be enforced; foreign keys of other tables go by those tables' rules.
 pub fn judge(
     relation: &Relation,
     placed: &Placed,
     accept_unenforced: bool,
     context: &PlanContext<'_>,
-) -> Result<Vec<RouterError>, RouterError> {
+) -> Result<Judged, RouterError> {
     let placing = Placing {
         relation,
         placed,
+        accept_unenforced,
         context,
     };
-    let subject = Subject {
-        accept_unenforced,
-        ..placing.subject()
-    };
-    let mut notices = Vec::new();
+    let subject = placing.subject();
+    let mut judged = Judged::default();
     for unique in &relation.unique_keys {
-        notices.extend(subject.unique(&unique.name, &column_names(relation, &unique.columns))?);
+        let columns = column_names(relation, &unique.columns);
+        judged
+            .notices
+            .extend(subject.unique(&unique.name, &columns)?);
     }
-    placing.own_foreign_keys()?;
-    placing.foreign_keys_to_it()?;
-    Ok(notices)
+    placing.own_foreign_keys(&mut judged)?;
+    placing.foreign_keys_to_it(&mut judged)?;
+    Ok(judged)
 }
 
 struct Placing<'a> {
     relation: &'a Relation,
     placed: &'a Placed,
+    accept_unenforced: bool,
     context: &'a PlanContext<'a>,
 }
 
@@ -45,20 +58,20 @@ impl<'a> Placing<'a> {
             schema: self.relation.schema.clone(),
             name: self.relation.name.clone(),
             placed: self.placed.clone(),
-            accept_unenforced: false,
+            accept_unenforced: self.accept_unenforced,
             context: self.context,
         }
     }
 
-    fn own_foreign_keys(&self) -> Result<(), RouterError> {
+    fn own_foreign_keys(&self, judged: &mut Judged) -> Result<(), RouterError> {
         let subject = self.subject();
-        self.relation
-            .foreign_keys
-            .iter()
-            .try_for_each(|key| self.judge(&subject, self.relation, key, self.parent(key)))
+        for key in &self.relation.foreign_keys {
+            self.judge(&subject, self.relation, key, judged)?;
+        }
+        Ok(())
     }
 
-    fn foreign_keys_to_it(&self) -> Result<(), RouterError> {
+    fn foreign_keys_to_it(&self, judged: &mut Judged) -> Result<(), RouterError> {
         let children = self
             .context
             .snapshot
@@ -66,16 +79,13 @@ impl<'a> Placing<'a> {
             .values()
             .flat_map(|relations| relations.values());
         for child in children.filter(|child| !self.is_it(&child.schema, &child.name)) {
-            let subject = Subject {
-                accept_unenforced: false,
-                ..Subject::of(child, self.context)
-            };
+            let subject = Subject::of(child, self.context);
             for key in child
                 .foreign_keys
                 .iter()
                 .filter(|key| self.is_it(&key.referenced.0, &key.referenced.1))
             {
-                self.judge(&subject, child, key, self.parent(key))?;
+                self.judge(&subject, child, key, judged)?;
             }
         }
         Ok(())
@@ -86,11 +96,23 @@ impl<'a> Placing<'a> {
         subject: &Subject<'_>,
         child: &Relation,
         key: &ForeignKey,
-        parent: Parent,
+        judged: &mut Judged,
     ) -> Result<(), RouterError> {
-        subject.reference(&key.name, &column_names(child, &key.columns), &parent).map(|_| ()).map_err(|error| {
+        let columns = column_names(child, &key.columns);
+        let verdict = subject.reference(&key.name, &columns, &self.parent(key));
+        let verdict = verdict.map_err(|error| {
             error.hint("Drop the foreign key first, or place the other table so that both rows are on one shard.")
-        })
+        })?;
+        // A partition's foreign key goes with its parent's.
+        if child.parent.is_none() && elements::judged(verdict, &mut judged.notices) {
+            judged.drops.push(format!(
+                "ALTER TABLE {}.{} DROP CONSTRAINT {}",
+                quote_identifier(&child.schema),
+                quote_identifier(&child.name),
+                quote_identifier(&key.name)
+            ));
+        }
+        Ok(())
     }
 
     fn is_it(&self, schema: &str, name: &str) -> bool {

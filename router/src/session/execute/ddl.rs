@@ -124,7 +124,7 @@ impl Session {
     }
 
     /// Statements of this client may follow in the same transaction.
-    fn may_go_on(&self, invocation: &Invocation<'_>, in_string: bool) -> bool {
+    pub(super) fn may_go_on(&self, invocation: &Invocation<'_>, in_string: bool) -> bool {
         let alone = matches!(invocation, Invocation::Simple { .. }) && !in_string;
         !(alone && self.transaction.implicit && self.transaction.state == State::Open)
     }

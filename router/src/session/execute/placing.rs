@@ -1,0 +1,247 @@
+//! `oskol.shard_table`, `oskol.reference_table`, `oskol.local_table`: a table is placed anew and its
+//! rows go where they belong, all in one global transaction under the cluster's lock for DDL.
+//!
+//! Must never know how rows are written; that is PostgreSQL's COPY.
+
+mod moving;
+mod statements;
+mod steps;
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use schema::{Placement, Relation};
+use wire::backend::{Field, write};
+
+use super::super::fault::Fault;
+use super::super::state::Session;
+use super::Invocation;
+use super::at_once::Rows;
+use super::ddl::changed_meanwhile;
+use crate::error::RouterError;
+use crate::plan::{Action, ClusterCommand, Plan};
+use statements::{Key, Table};
+
+/// Where the rows shall be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Wanted {
+    Local,
+    Reference,
+    Sharded(Key),
+}
+
+/// What a command asks for.
+struct Placing<'a> {
+    relation: Arc<Relation>,
+    wanted: Wanted,
+    accept_unenforced: bool,
+    /// Statements that drop the foreign keys which cannot be kept.
+    drops: &'a [String],
+    /// The column of the reply.
+    function: &'static str,
+}
+
+impl Session {
+    pub(super) async fn place_table(
+        &mut self,
+        plan: &Rc<Plan>,
+        invocation: &Invocation<'_>,
+        in_string: bool,
+    ) -> Result<(), Fault> {
+        let renewed = self.lock_catalog(plan, invocation).await?;
+        let plan = renewed.as_ref().unwrap_or(plan);
+        let Action::Cluster(command) = &plan.action else {
+            return Err(changed_meanwhile(plan));
+        };
+        let Some(placing) = self.placing(command) else {
+            return Err(changed_meanwhile(plan));
+        };
+        self.join_every_shard().await?;
+        for index in 0..self.transaction.branches.len() {
+            self.note_effect(index, plan.effect);
+        }
+        self.place(&placing).await?;
+        self.note_change();
+        if self.may_go_on(invocation, in_string) {
+            self.reload_private_catalog().await?;
+        }
+        answer_void(&mut self.out, placing.function, invocation);
+        Ok(())
+    }
+
+    fn placing<'a>(&self, command: &'a ClusterCommand) -> Option<Placing<'a>> {
+        let (name, function, drops) = match command {
+            ClusterCommand::ShardTable {
+                schema,
+                table,
+                drops,
+                ..
+            } => ((schema, table), "shard_table", drops),
+            ClusterCommand::ReferenceTable {
+                schema,
+                table,
+                drops,
+            } => ((schema, table), "reference_table", drops),
+            ClusterCommand::LocalTable {
+                schema,
+                table,
+                drops,
+            } => ((schema, table), "local_table", drops),
+            _ => return None,
+        };
+        let snapshot = self.current_space().snapshot();
+        let path = &self.current_space().existing_path;
+        let relation = Arc::clone(snapshot.relation(name.0.as_deref(), name.1, path)?);
+        let (wanted, accept_unenforced) = match command {
+            ClusterCommand::ShardTable {
+                key,
+                accept_unenforced,
+                ..
+            } => {
+                let column = &relation.columns[relation.column(key)?];
+                let key = Key {
+                    column: key.clone(),
+                    key_type: column.key_type()?,
+                };
+                (Wanted::Sharded(key), *accept_unenforced)
+            }
+            ClusterCommand::ReferenceTable { .. } => (Wanted::Reference, false),
+            _ => (Wanted::Local, false),
+        };
+        Some(Placing {
+            relation,
+            wanted,
+            accept_unenforced,
+            drops,
+            function,
+        })
+    }
+
+    /// Everything but the reply.
+    async fn place(&mut self, placing: &Placing<'_>) -> Result<(), Fault> {
+        let home_shard = self.home();
+        let home = self.join(home_shard).await?;
+        let table = Table::of(&placing.relation);
+        // First, as it checks the caller's rights and the key's type.
+        let declaration = match &placing.wanted {
+            Wanted::Sharded(key) => {
+                table.declaration("sharded", Some(&key.column), placing.accept_unenforced)
+            }
+            Wanted::Reference => table.declaration("reference", None, false),
+            Wanted::Local => table.declaration("local", None, false),
+        };
+        self.run_quietly(home, &declaration).await?;
+        self.run_quietly(home, &table.lock()).await?;
+        let others = self.others();
+        self.run_at_once(&others, &table.lock())
+            .await
+            .into_result()?;
+        self.refuse_rules(home, &table).await?;
+        for drop in placing.drops {
+            self.run_everywhere(drop).await?;
+        }
+        if let Wanted::Sharded(key) = &placing.wanted {
+            self.run_everywhere(&table.not_null(&key.column)).await?;
+        }
+        self.fence(placing, home).await?;
+        // After a failure the transaction is lost, with the settings and triggers of the move.
+        self.place_rows(placing, &table, home).await
+    }
+
+    /// Moves the rows with triggers silent and values written as any server reads them.
+    async fn place_rows(
+        &mut self,
+        placing: &Placing<'_>,
+        table: &Table,
+        home: usize,
+    ) -> Result<(), Fault> {
+        let moves = self.moves(placing);
+        if moves.is_empty() {
+            return Ok(());
+        }
+        let triggers = self.run_quietly(home, &table.triggers()).await?;
+        let settings = self.run_quietly(home, statements::READ_SETTINGS).await?;
+        let silence = statements::silence(&triggers);
+        let before = [statements::SET_SETTINGS, silence.as_str()].concat();
+        self.run_everywhere(&before).await?;
+        for step in moves {
+            self.run_move(&step, table, home).await?;
+        }
+        let mut after = statements::wake(&triggers);
+        after.push_str(&statements::restore_settings(&settings));
+        self.run_everywhere(&after).await?;
+        Ok(())
+    }
+
+    /// On every shard, all at once.
+    async fn run_everywhere(&mut self, sql: &str) -> Result<Vec<(usize, Rows)>, Fault> {
+        let all: Vec<usize> = (0..self.transaction.branches.len()).collect();
+        self.run_at_once(&all, sql).await.into_result()
+    }
+
+    /// A rewrite rule would change what deletes the rows that have moved.
+    async fn refuse_rules(&mut self, home: usize, table: &Table) -> Result<(), Fault> {
+        if self.run_quietly(home, &table.rules()).await?.is_empty() {
+            return Ok(());
+        }
+        Err(RouterError::unsupported(
+            "rewrite-rule",
+            "rules on sharded and reference tables are not supported",
+        )
+        .detail("A rule changes a statement on the shard, after the router has chosen the shard.")
+        .hint("Use a trigger, or do it in the application.")
+        .into())
+    }
+
+    /// Ids come from the home shard, and go on after those that are there.
+    async fn fence(&mut self, placing: &Placing<'_>, home: usize) -> Result<(), Fault> {
+        let sequences = statements::sequences(&placing.relation);
+        if sequences.is_empty() || placing.wanted == Wanted::Local {
+            return Ok(());
+        }
+        let table = Table::of(&placing.relation);
+        if placing.relation.placement == Placement::Local {
+            let advance: String = sequences
+                .iter()
+                .map(|(column, name)| table.advance(column, name))
+                .collect();
+            self.run_quietly(home, &advance).await?;
+        }
+        let fences: String = sequences
+            .iter()
+            .map(|(_, name)| statements::fence(name))
+            .collect();
+        let others = self.others();
+        self.run_at_once(&others, &fences).await.into_result()?;
+        self.transaction
+            .reset_sequences
+            .extend(sequences.into_iter().map(|(_, name)| name));
+        Ok(())
+    }
+
+    fn note_change(&mut self) {
+        self.transaction.catalog_changed = true;
+        for branch in &mut self.transaction.branches {
+            branch.server.prepared.unnamed = None;
+        }
+    }
+}
+
+/// As PostgreSQL answers a function that returns void: one row with an empty value.
+fn answer_void(out: &mut bytes::BytesMut, function: &str, invocation: &Invocation<'_>) {
+    const VOID: u32 = 2278;
+    if matches!(invocation, Invocation::Simple { .. }) {
+        let field = Field {
+            name: function.as_bytes(),
+            table_oid: 0,
+            column: 0,
+            type_oid: VOID,
+            type_size: 4,
+            type_modifier: -1,
+            format: wire::Format::Text,
+        };
+        write::row_description(out, [field]);
+    }
+    write::data_row(out, [Some(&b""[..])]);
+    write::command_complete(out, b"SELECT 1");
+}
