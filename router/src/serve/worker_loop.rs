@@ -11,7 +11,7 @@ use super::{Shared, report};
 use crate::backend::connect::Connector;
 use crate::handshake::{self, Accepted};
 use crate::pool::Pools;
-use crate::session::shared::{SessionShared, WorkerState};
+use crate::session::shared::{SessionShared, StopReason, WorkerState};
 use crate::worker::{NewClient, SessionId, WorkerInbox, WorkerMessage};
 
 /// How often waiters are woken for permits of other workers, and old connections closed.
@@ -76,13 +76,31 @@ async fn serve(state: Rc<WorkerState>, shared: Shared, mut inbox: WorkerInbox) {
             _ = tick.tick() => {
                 ticks = ticks.wrapping_add(1);
                 state.pools.wake_waiters();
+                state.ticks.set(ticks);
                 if ticks.is_multiple_of(10) {
                     state.pools.sweep();
+                    end_idle_sessions(&state);
                 }
             }
         }
     }
     stop(&state).await;
+}
+
+/// Asks sessions to end whose client was silent for longer than `limits.idle_client_timeout`.
+fn end_idle_sessions(state: &WorkerState) {
+    let limit = state.config.limits.idle_client_timeout;
+    if limit.is_zero() {
+        return;
+    }
+    let limit = u32::try_from(limit.as_millis() / TICK.as_millis()).unwrap_or(u32::MAX);
+    for session in state.sessions.borrow().values() {
+        let waited = state.ticks.get().wrapping_sub(session.waits_since.get());
+        if session.status.get() == b'I' && waited > limit {
+            session.stop_reason.set(StopReason::IdleTooLong);
+            session.stop.notify_one();
+        }
+    }
 }
 
 fn take(state: &Rc<WorkerState>, shared: &Shared, message: WorkerMessage) {
@@ -171,6 +189,7 @@ async fn stop(state: &Rc<WorkerState>) {
             break;
         }
         for session in sessions {
+            session.stop_reason.set(StopReason::Shutdown);
             session.stop.notify_one();
         }
         tokio::time::sleep(Duration::from_millis(20)).await;

@@ -64,7 +64,8 @@ pub async fn open(
         cancels_under_way: Cell::new(0),
         cancel_done: Notify::new(),
         stop: Notify::new(),
-        stopping: Cell::new(false),
+        stop_reason: Cell::default(),
+        waits_since: Cell::new(worker.ticks.get()),
     });
     let entries = parameters.iter().map(|(name, value)| {
         let name = name.to_lowercase();

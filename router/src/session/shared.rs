@@ -50,6 +50,8 @@ pub struct WorkerState {
     /// no server connection.
     pub greetings: RefCell<HashMap<(u32, Rc<Settings>), Greeting>>,
     turn: Cell<usize>,
+    /// Counted up by the worker's tick: a clock that costs nothing to read.
+    pub ticks: Cell<u32>,
     /// Statements that take longer are logged; the longest time there is, where none are.
     pub slow_above: Duration,
 }
@@ -100,6 +102,7 @@ impl WorkerState {
             blocks: RefCell::default(),
             greetings: RefCell::default(),
             turn: Cell::new(index),
+            ticks: Cell::new(0),
         }
     }
 
@@ -227,6 +230,15 @@ impl WorkerState {
     }
 }
 
+/// Why a session is asked to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum StopReason {
+    #[default]
+    Shutdown,
+    /// `limits.idle_client_timeout`
+    IdleTooLong,
+}
+
 /// A server connection that a cancel request must reach.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CancelTarget {
@@ -269,7 +281,10 @@ pub struct SessionShared {
     pub cancel_done: Notify,
     /// The worker asks the session to end (shutdown, or idle for too long).
     pub stop: Notify,
-    pub stopping: Cell<bool>,
+    /// Why it is asked to.
+    pub stop_reason: Cell<StopReason>,
+    /// The worker's tick at which the session began to wait for its client.
+    pub waits_since: Cell<u32>,
 }
 
 impl SessionShared {

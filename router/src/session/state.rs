@@ -11,7 +11,7 @@ use super::copy::CopyIn;
 use super::extended::Extended;
 use super::fault::Fault;
 use super::plans::PlanSpace;
-use super::shared::{SessionShared, WorkerState};
+use super::shared::{SessionShared, StopReason, WorkerState};
 use super::slots::Slots;
 use super::transaction::Transaction;
 use crate::backend::Server;
@@ -97,6 +97,7 @@ impl Session {
     async fn wait_for_client(&mut self, inbuf: &mut BytesMut) -> Result<(), Fault> {
         let stop = Rc::clone(&self.shared);
         self.shared.status.set(self.transaction.state.byte());
+        self.shared.waits_since.set(self.worker.ticks.get());
         // In the middle of a pipeline something may still wait there for the Sync.
         if self.out.is_empty() && self.out.capacity() > 0 {
             self.out = BytesMut::new();
@@ -183,10 +184,17 @@ impl Session {
     pub(super) fn asked_to_stop(&self) -> Result<(), Fault> {
         let idle = self.transaction.state == super::transaction::State::Idle;
         if idle && self.slots.is_empty() && self.copy.is_none() {
-            return Err(Fault::Fatal(crate::error::RouterError::new(
-                "57P01",
-                "terminating connection due to administrator command",
-            )));
+            let (sqlstate, text) = match self.shared.stop_reason.get() {
+                StopReason::Shutdown => (
+                    "57P01",
+                    "terminating connection due to administrator command",
+                ),
+                StopReason::IdleTooLong => (
+                    "57P05",
+                    "terminating connection due to idle-session timeout",
+                ),
+            };
+            return Err(Fault::Fatal(crate::error::RouterError::new(sqlstate, text)));
         }
         Ok(())
     }

@@ -220,10 +220,10 @@ impl Session {
 /// Running it tells its mistakes as well as parsing it ahead would: it needs no check of its own
 /// when it is bound at once.
 pub(in crate::session) fn tells_its_mistakes(plan: &Plan) -> bool {
-    match &plan.action {
-        Action::Scatter(_) | Action::Split(_) | Action::ByKey(_) | Action::Broadcast(_) => true,
-        _ => false,
-    }
+    matches!(
+        plan.action,
+        Action::Scatter(_) | Action::Split(_) | Action::ByKey(_) | Action::Broadcast(_)
+    )
 }
 
 /// The router answers it without any shard, and it returns no rows.
