@@ -75,6 +75,14 @@ impl Session {
         }
     }
 
+    /// How the statement was described before, for everybody.
+    pub(super) fn known_description(&self, identity: &StatementIdentity) -> Option<Rc<Described>> {
+        match self.number_to_describe(identity) {
+            0 => None,
+            number => self.current_space().described(number),
+        }
+    }
+
     /// Sends a Bind to a shard with other oids; gives what must be rewritten in its rows.
     pub(super) async fn bind_translated(
         &mut self,
@@ -122,10 +130,8 @@ impl Session {
         identity: &StatementIdentity,
         client_name: &[u8],
     ) -> Result<Rc<Described>, Fault> {
-        if self.number_to_describe(identity) != 0 {
-            if let Some(known) = self.current_space().described(identity.number) {
-                return Ok(known);
-            }
+        if let Some(known) = self.known_description(identity) {
+            return Ok(known);
         }
         let server = &mut self.transaction.branches[index].server;
         let name = server_name(identity, client_name);

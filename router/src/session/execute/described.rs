@@ -164,10 +164,8 @@ impl Session {
         &mut self,
         identity: &StatementIdentity,
     ) -> Result<Vec<u32>, Fault> {
-        if self.number_to_describe(identity) != 0 {
-            if let Some(known) = self.current_space().described(identity.number) {
-                return Ok(known.parameters.clone());
-            }
+        if let Some(known) = self.known_description(identity) {
+            return Ok(known.parameters.clone());
         }
         let home = self.home();
         let description = self.ask_description(identity, home).await?;
