@@ -528,7 +528,8 @@ impl Session {
         if describe.kind == StatementOrPortal::Statement {
             return Box::pin(self.describe_statement(describe.name)).await;
         }
-        match self.extended.portal(describe.name) {
+        let declared = self.declared_cursor(describe.name);
+        match self.extended.portal(describe.name).or(declared.as_ref()) {
             Some(Portal::OnShard { shard, .. }) => {
                 let index = self.activate(*shard).await?;
                 self.transaction.branches[index]
@@ -656,6 +657,22 @@ impl Session {
             .map_or(Progress::Done, Progress::Fetched))
     }
 
+    /// A cursor made by SQL DECLARE, which the protocol may describe and close as a portal of its name.
+    fn declared_cursor(&self, name: &[u8]) -> Option<Portal> {
+        let name = std::str::from_utf8(name).ok()?;
+        let shard = *self.cursors.get(name)?;
+        Some(Portal::OnShard { shard, rows: None })
+    }
+
+    /// The shard that a cursor named in SQL lives on, if there is such a cursor.
+    pub(super) fn shard_of_cursor(&self, name: &str) -> Option<ShardId> {
+        let bound = self.extended.portals.get(name.as_bytes());
+        match bound.or(self.declared_cursor(name.as_bytes()).as_ref()) {
+            Some(Portal::OnShard { shard, .. }) => Some(*shard),
+            _ => None,
+        }
+    }
+
     async fn close_message(&mut self, message: &[u8]) -> Result<(), Fault> {
         let close = frontend::Close::parse(&message[5..])?;
         self.flush_waiting().await?;
@@ -668,7 +685,12 @@ impl Session {
                 }
             }
             StatementOrPortal::Portal => {
-                if let Some(Portal::OnShard { shard, .. }) = self.extended.take_portal(close.name) {
+                let declared = self.declared_cursor(close.name);
+                let portal = self.extended.take_portal(close.name).or(declared);
+                if let Ok(name) = std::str::from_utf8(close.name) {
+                    self.cursors.remove(name);
+                }
+                if let Some(Portal::OnShard { shard, .. }) = portal {
                     let index = self.activate(shard).await?;
                     self.transaction.branches[index]
                         .server

@@ -79,7 +79,7 @@ impl Session {
         let home = self.home();
         match &plan.action {
             Action::Session(SessionCommand::Fetch { cursor, .. }) => {
-                self.cursors.get(cursor).copied().unwrap_or(home)
+                self.shard_of_cursor(cursor).unwrap_or(home)
             }
             _ => home,
         }

@@ -202,11 +202,8 @@ impl Session {
         text: &str,
         invocation: &Invocation<'_>,
     ) -> Result<(), Fault> {
-        let shard = self
-            .cursors
-            .get(cursor)
-            .copied()
-            .unwrap_or_else(|| self.any_shard());
+        let shard = self.shard_of_cursor(cursor);
+        let shard = shard.unwrap_or_else(|| self.any_shard());
         let index = self.joined(shard).await?;
         self.forward_text(index, text, invocation).await?;
         Ok(())
@@ -221,15 +218,13 @@ impl Session {
             self.cursors.clear();
             return self.run_on_all_joined(invocation.text(), invocation).await;
         };
-        let shard = self
-            .cursors
-            .get(name)
-            .copied()
-            .unwrap_or_else(|| self.any_shard());
+        let shard = self.shard_of_cursor(name);
+        let shard = shard.unwrap_or_else(|| self.any_shard());
         let index = self.joined(shard).await?;
         self.forward_text(index, invocation.text(), invocation)
             .await?;
         self.cursors.remove(name);
+        self.extended.take_portal(name.as_bytes());
         Ok(())
     }
 
