@@ -542,6 +542,8 @@ pub struct Explain {
     pub inner: Plan,
     /// Whole text, for the shards.
     pub text: String,
+    /// What of it stands before the statement: EXPLAIN and its options.
+    pub head: String,
     pub analyze: bool,
     /// `FORMAT`: text, json, yaml, xml.
     pub format: String,

@@ -36,8 +36,7 @@ pub enum Source {
     Initdb,
     /// A copy of a prepared data directory with that superuser password; for tests, see [`ShardNode::copy_from`].
     Copy {
-        /// One a shard, in order: copies of one are taken for one server. Further shards are initialised.
-        templates: Vec<PathBuf>,
+        template: PathBuf,
         password: String,
     },
 }
@@ -257,12 +256,12 @@ fn initialise(
     progress: &mut impl FnMut(&str),
 ) -> Result<()> {
     let mut fresh = Vec::new();
-    for (number, shard) in shards.iter().enumerate() {
+    for shard in shards {
         if !shard.is_initialised()? {
-            fresh.push((number, shard));
+            fresh.push(shard.clone());
         }
     }
-    if let (Some((_, first)), Some((_, last))) = (fresh.first(), fresh.last()) {
+    if let (Some(first), Some(last)) = (fresh.first(), fresh.last()) {
         let parent = first
             .data_directory
             .parent()
@@ -273,20 +272,17 @@ fn initialise(
             first.name, last.name, first.binaries.major_version
         ));
     }
-    let made = in_parallel(&fresh, |(number, shard)| match source {
+    let made = in_parallel(&fresh, |shard| match source {
         Source::Initdb => shard.init(superuser),
-        Source::Copy { templates, .. } => match templates.get(*number) {
-            Some(template) => shard.copy_from(template),
-            None => shard.init(superuser),
-        },
+        Source::Copy { template, .. } => shard.copy_from(template),
     });
     made.map(drop)
 }
 
 /// Runs `work` on each node in a thread of its own; the first error, or all results in order.
-fn in_parallel<N: Sync, T: Send>(
-    nodes: &[N],
-    work: impl Fn(&N) -> Result<T> + Sync,
+fn in_parallel<T: Send>(
+    nodes: &[ShardNode],
+    work: impl Fn(&ShardNode) -> Result<T> + Sync,
 ) -> Result<Vec<T>> {
     std::thread::scope(|scope| {
         let threads: Vec<_> = nodes

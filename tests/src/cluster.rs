@@ -312,7 +312,7 @@ fn postgres(directory: &Path, count: usize, settings: &[(String, String)]) -> Lo
     options.shards = Some(count);
     options.signal_at_our_death = "KILL";
     options.source = Source::Copy {
-        templates: (0..count).map(template::data_directory).collect(),
+        template: template::data_directory(),
         password: template::PASSWORD.to_owned(),
     };
     options.settings = SETTINGS

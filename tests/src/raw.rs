@@ -113,11 +113,11 @@ impl RawClient {
     async fn next_message(&mut self) -> (u8, Bytes) {
         loop {
             let header = wire::header::peek(&self.received, wire::header::MAX_MESSAGE);
-            if let Some(header) = header.expect("a well formed message") {
-                if self.received.len() >= header.length {
-                    let message = self.received.split_to(header.length).freeze();
-                    return (header.tag, message);
-                }
+            if let Some(header) = header.expect("a well formed message")
+                && self.received.len() >= header.length
+            {
+                let message = self.received.split_to(header.length).freeze();
+                return (header.tag, message);
             }
             let count = self.stream.receive(&mut self.received).await;
             assert!(count.expect("open") > 0, "closed by the peer");

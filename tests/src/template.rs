@@ -1,5 +1,4 @@
-//! Prepared data directories, made once per machine and PostgreSQL version: copying one takes a tenth of `initdb`.
-//! Each server of a cluster has one of its own, as servers with one system identifier are taken for one.
+//! A prepared data directory, made once per machine and PostgreSQL version: copying it takes a tenth of `initdb`.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -12,13 +11,13 @@ use shard_node::{Binaries, InitOptions, Owner, ShardNode};
 pub(crate) const PASSWORD: &str = "oskol-test";
 
 /// Grows when what is made below changes.
-const GENERATION: u32 = 2;
+const GENERATION: u32 = 1;
 
-/// The data directory of a template; made by the first that asks.
-pub(crate) fn data_directory(number: usize) -> PathBuf {
+/// The template's data directory; made by the first that asks.
+pub(crate) fn data_directory() -> PathBuf {
     let binaries = Binaries::find(None).unwrap_or_else(|error| panic!("{error}"));
     let name = format!(
-        "oskol-test-template-{}-{}-{GENERATION}-{number}",
+        "oskol-test-template-{}-{}-{GENERATION}",
         Uid::effective(),
         binaries.major_version
     );
@@ -33,18 +32,13 @@ pub(crate) fn data_directory(number: usize) -> PathBuf {
         // Small WAL files and no flush: copied often, and of no worth after a crash of the machine.
         let arguments = vec!["--no-sync".to_owned(), "--wal-segsize=1".to_owned()];
         let options = InitOptions {
-            verifier: Some(verifier()),
+            verifier: None,
             arguments,
         };
         node.init(&options)
             .unwrap_or_else(|error| panic!("the template for tests: {error}"));
     }
     node.data_directory
-}
-
-/// The same on every server, so that a log-in to one proves itself to all.
-fn verifier() -> String {
-    router::scram::verifier::Verifier::derive(PASSWORD, b"salt of the tests", 4096).to_text()
 }
 
 fn lock(directory: &Path) -> Flock<File> {

@@ -12,7 +12,7 @@ pub fn plan_explain(
     explain: &ExplainStmt,
     context: &PlanContext<'_>,
 ) -> Plan {
-    let Some(inner) = inner_statement(&statement.text) else {
+    let Some((head, inner)) = inner_statement(&statement.text) else {
         return Plan::refused(unsupported::rewrite_not_possible());
     };
     let options = Options::of(explain);
@@ -28,6 +28,7 @@ pub fn plan_explain(
     let explain = Explain {
         inner,
         text: statement.text.clone(),
+        head,
         analyze: options.analyze,
         format: options.format,
     };
@@ -72,8 +73,8 @@ fn word(value: &pg_query::protobuf::Node) -> Option<String> {
     }
 }
 
-/// The statement after EXPLAIN and its options, by itself.
-fn inner_statement(text: &str) -> Option<Statement> {
+/// EXPLAIN with its options, and the statement after it by itself.
+fn inner_statement(text: &str) -> Option<(String, Statement)> {
     let tokens = Tokens::of(text);
     let mut first = (0..tokens.len()).find(|&index| tokens.is_word(index, "explain"))? + 1;
     if tokens.word(first) == "(" && !is_query(&tokens, first + 1) {
@@ -86,8 +87,10 @@ fn inner_statement(text: &str) -> Option<Statement> {
             first += 1;
         }
     }
-    let mut statements = parse::parse(tokens.rest(first)).ok()?;
-    statements.pop().filter(|_| statements.is_empty())
+    let rest = tokens.rest(first);
+    let mut statements = parse::parse(rest).ok()?;
+    let inner = statements.pop().filter(|_| statements.is_empty())?;
+    Some((text[..text.len() - rest.len()].to_owned(), inner))
 }
 
 /// `EXPLAIN (SELECT ...)` has no options but a query in parentheses.

@@ -8,7 +8,6 @@ use wire::Format;
 
 use crate::setting::{cluster, cluster_with, database, fill};
 
-const SLOW: &str = "select count(*), pg_sleep(30) from items group by owner";
 const SLOW_ROWS: &str = "select owner, pg_sleep(30) from items";
 
 /// Statements of the router's clients that run on any shard.

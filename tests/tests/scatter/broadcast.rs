@@ -19,7 +19,7 @@ async fn writes_to_reference_tables_reach_every_shard() {
         "select * from rates order by id",
     ];
     for sql in steps {
-        both.agree(sql, 1, |client| drop(client.query(sql))).await;
+        both.query(sql).await;
     }
     both.agree("extended", 1, |client| {
         let sql = "insert into rates values ($1, $2) returning amount";

@@ -90,6 +90,22 @@ impl Both {
         (cluster, oracle)
     }
 
+    /// A simple query, to which both answer the same.
+    pub async fn query(&mut self, sql: &str) {
+        self.agree(sql, 1, |client| {
+            client.query(sql);
+        })
+        .await;
+    }
+
+    /// As [`Both::query`], but for the order of rows.
+    pub async fn query_unordered(&mut self, sql: &str) {
+        self.agree_unordered(sql, 1, |client| {
+            client.query(sql);
+        })
+        .await;
+    }
+
     /// Both answer the same, in the same order.
     pub async fn agree(&mut self, what: &str, ready: usize, words: impl FnMut(&mut RawClient)) {
         let (cluster, oracle) = self.say(ready, words).await;

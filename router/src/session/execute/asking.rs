@@ -53,11 +53,22 @@ pub(in crate::session) struct Request<'a> {
     pub result_formats: &'a [Format],
 }
 
+/// Which of a shard's notices the client gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::session) enum Notices {
+    All,
+    /// Not those of parsing, which another shard has told already.
+    WhenRun,
+    /// Another shard does just the same.
+    No,
+}
+
 /// One shard at work on its statement.
 #[derive(Debug)]
 pub(in crate::session) struct Asked {
     /// Index among the transaction's branches.
     pub branch: usize,
+    pub notices: Notices,
     /// Replies to what goes ahead of the statement, up to its BindComplete.
     slots: Slots,
     received: VecDeque<Message>,
@@ -126,6 +137,7 @@ impl Session {
         }
         Ok(Asked {
             branch: index,
+            notices: Notices::All,
             slots,
             received: VecDeque::new(),
             received_bytes: 0,
@@ -355,6 +367,7 @@ impl Asked {
                 self.slots.pop_front();
             }
             tag::ERROR_RESPONSE => self.failed(message.bytes, server),
+            tag::NOTICE_RESPONSE if self.is_quiet() => {}
             tag::NOTICE_RESPONSE | tag::NOTIFICATION_RESPONSE => {
                 out.extend_from_slice(&message.bytes);
             }
@@ -365,6 +378,11 @@ impl Asked {
                 self.received.push_back(message);
             }
         }
+    }
+
+    fn is_quiet(&self) -> bool {
+        let parsing = !self.slots.is_empty();
+        self.notices == Notices::No || (parsing && self.notices == Notices::WhenRun)
     }
 
     /// What was to be prepared and is not is forgotten.

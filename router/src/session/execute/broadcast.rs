@@ -9,7 +9,7 @@ use wire::backend::{CommandComplete, tag};
 use super::super::fault::Fault;
 use super::super::state::Session;
 use super::Invocation;
-use super::asking::Asked;
+use super::asking::{Asked, Notices};
 use super::by_key::Filled;
 use super::reply::Reply;
 use crate::error::RouterError;
@@ -46,6 +46,11 @@ impl Session {
             let mut asked = self
                 .ask_statement(group, &filled.identity, &filled.ids, effect, invocation)
                 .await?;
+            let home = self.home();
+            for one in &mut asked {
+                let is_home = self.shard_of(one) == home;
+                one.notices = if is_home { Notices::All } else { Notices::No };
+            }
             let heard = self.hear_same(&mut asked, &mut reply, &mut same).await;
             self.unless_called_off(&mut asked, heard).await?;
         }

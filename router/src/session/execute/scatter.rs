@@ -11,7 +11,7 @@ use wire::backend::{CommandComplete, RowDescription, tag};
 use super::super::fault::Fault;
 use super::super::oids::rows::RowOids;
 use super::super::state::Session;
-use super::asking::{Asked, Request};
+use super::asking::{Asked, Notices, Request};
 use super::reply::{Reply, is_select};
 use super::{Invocation, described};
 use crate::backend::Message;
@@ -139,7 +139,10 @@ impl Session {
         for index in branches {
             self.note_effect(index, effect);
             let one = self.ask(index, &request);
-            let one = self.unless_called_off(&mut asked, one).await?;
+            let mut one = self.unless_called_off(&mut asked, one).await?;
+            if !asked.is_empty() {
+                one.notices = Notices::WhenRun;
+            }
             asked.push(one);
         }
         Ok(asked)

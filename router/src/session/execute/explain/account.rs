@@ -1,0 +1,156 @@
+//! What EXPLAIN tells of a statement before any shard does.
+
+use topology::ShardId;
+
+use super::super::super::fault::Fault;
+use super::super::super::planning::OneShard;
+use super::super::super::state::Session;
+use super::super::Invocation;
+use crate::error::RouterError;
+use crate::merge::{Merge, RowCount};
+use crate::plan::{Action, ByKey, Fallback, Plan, Scatter, SessionCommand, Split};
+
+/// Where a statement goes, how its results become one, and why.
+pub(super) struct Account<'a> {
+    kind: &'static str,
+    /// Ascending.
+    pub shards: Vec<ShardId>,
+    merge: Option<&'a Merge>,
+    /// What the shards run in place of the client's own text.
+    pub text: Option<&'a str>,
+    why: &'a str,
+}
+
+/// The way of a statement that one shard does not run as it is.
+enum Way<'a> {
+    Home(&'static str),
+    All(&'static str),
+    Shards(&'static str, Vec<ShardId>, &'a Scatter),
+}
+
+impl Session {
+    /// Where the statement inside would go now.
+    pub(super) fn account<'a>(
+        &self,
+        inner: &'a Plan,
+        invocation: &Invocation<'_>,
+    ) -> Result<Account<'a>, Fault> {
+        if let Action::Session(SessionCommand::DeclareCursor { plan, .. }) = &inner.action {
+            return self.account(plan, invocation);
+        }
+        if let OneShard::Shard(shard) = self.one_shard(inner, invocation.arguments()) {
+            return Ok(Account::of_one(kind_of_one(inner), shard, inner));
+        }
+        let all = || self.space.state.map.shards().to_vec();
+        Ok(match self.way(inner, invocation)? {
+            Way::Home(kind) => Account::of_one(kind, self.home(), inner),
+            Way::All(kind) => Account {
+                shards: all(),
+                ..Account::of_one(kind, self.home(), inner)
+            },
+            Way::Shards(kind, shards, scatter) => Account {
+                kind,
+                shards,
+                merge: Some(&scatter.merge),
+                text: scatter.text.as_deref(),
+                why: &scatter.why,
+            },
+        })
+    }
+
+    fn way<'a>(&self, inner: &'a Plan, invocation: &Invocation<'_>) -> Result<Way<'a>, Fault> {
+        let all = || self.space.state.map.shards().to_vec();
+        Ok(match &inner.action {
+            Action::Refuse(error) => return Err(error.clone().into()),
+            Action::Temporary(_) | Action::Ddl(_) => Way::Home("home shard"),
+            Action::ByKey(ByKey {
+                rewrite: Some(_), ..
+            }) => Way::Home("single-shard, ids filled in"),
+            Action::ByKey(by_key) => match &by_key.fallback {
+                Fallback::Refuse(error) => return Err(error.clone().into()),
+                Fallback::Scatter(scatter) => Way::Shards("scatter", all(), scatter),
+            },
+            Action::Split(Split::Insert(_) | Split::Unnest(_)) => Way::Home("rows divided by key"),
+            Action::Split(
+                split @ (Split::Keys { scatter, .. } | Split::KeyArray { scatter, .. }),
+            ) => {
+                let listed = self.split_shards(split, invocation.arguments());
+                Way::Shards("shards of the keys", listed.unwrap_or_else(all), scatter)
+            }
+            Action::Scatter(scatter) => Way::Shards("scatter", all(), scatter),
+            Action::Broadcast(_) => Way::All("broadcast"),
+            _ => return Err(not_explained().into()),
+        })
+    }
+}
+
+impl<'a> Account<'a> {
+    fn of_one(kind: &'static str, shard: ShardId, inner: &'a Plan) -> Self {
+        Self {
+            kind,
+            shards: vec![shard],
+            merge: None,
+            text: None,
+            why: &inner.reason,
+        }
+    }
+
+    pub fn lines(&self) -> Vec<String> {
+        let shards: Vec<String> = self.shards.iter().map(ToString::to_string).collect();
+        let word = if shards.len() == 1 { "shard" } else { "shards" };
+        let mut lines = vec![format!(
+            "Oskol: {}, {word} {}",
+            self.kind,
+            shards.join(", ")
+        )];
+        if !self.why.is_empty() {
+            lines.push(format!("  Why: {}", self.why));
+        }
+        if let Some(merge) = self.merge {
+            lines.push(format!("  Merge: {}", merge_words(merge)));
+        }
+        lines
+    }
+}
+
+fn kind_of_one(inner: &Plan) -> &'static str {
+    match &inner.action {
+        Action::AnyShard => "any shard",
+        Action::Home => "home shard",
+        _ => "single-shard",
+    }
+}
+
+fn merge_words(merge: &Merge) -> String {
+    let how = match merge {
+        Merge::Concatenate { .. } => "one shard's rows after another's".to_owned(),
+        Merge::Sort { keys, .. } => {
+            let columns = keys.iter().map(|key| {
+                let direction = if key.descending { " descending" } else { "" };
+                format!("column {}{direction}", key.column + 1)
+            });
+            format!("sorted by {}", columns.collect::<Vec<_>>().join(", "))
+        }
+        Merge::Aggregate { .. } => "partial aggregates folded".to_owned(),
+        Merge::CountOnly => "row counts added".to_owned(),
+    };
+    let (limit, offset) = merge.row_counts();
+    how + &row_count(", offset", offset) + &row_count(", limit", limit)
+}
+
+fn row_count(word: &str, count: Option<&RowCount>) -> String {
+    match count {
+        None => String::new(),
+        Some(RowCount::Constant(value)) => format!("{word} {value}"),
+        Some(RowCount::Parameter(number)) => format!("{word} ${number}"),
+    }
+}
+
+fn not_explained() -> RouterError {
+    RouterError::unsupported(
+        "explain-router-statement",
+        "EXPLAIN of a statement that the router itself carries out is not supported",
+    )
+    .detail("No shard has a plan of its own for it.")
+    .hint("Explain the query that it runs.")
+}
