@@ -495,3 +495,157 @@ async fn temporary_tables_are_the_clients_own_until_they_go() {
         10
     );
 }
+
+#[tokio::test]
+async fn a_statement_prepared_before_a_change_of_its_table_can_be_prepared_anew() {
+    let database = cluster().database("prepared");
+    let client = database.client().await;
+    run(&client, "create table t (id int)").await;
+    // On every pooled connection of both workers.
+    let before = futures_util::future::join_all((0..4).map(|_| database.client())).await;
+    for client in &before {
+        client.query("select * from t", &[]).await.unwrap();
+    }
+    run(&client, "alter table t add column more text").await;
+    for client in &before {
+        let rows = client.prepare("select * from t").await.unwrap();
+        client.query(&rows, &[]).await.unwrap();
+        assert_eq!(rows.columns().len(), 2);
+    }
+    run(&client, "begin").await;
+    client.query("select * from t", &[]).await.unwrap();
+    run(&client, "alter table t drop column more").await;
+    client.query("select * from t", &[]).await.unwrap();
+    run(&client, "rollback").await;
+    client.query("select * from t", &[]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_failure_on_one_shard_does_not_wait_for_another_that_is_blocked() {
+    let database = cluster().database("blocked");
+    let client = database.client().await;
+    run(&client, "create table t (id int)").await;
+    let blocker = database.shard(2).await;
+    run(&blocker, "begin; lock table t").await;
+    run(
+        &database.shard(1).await,
+        "alter table t add column more int",
+    )
+    .await;
+    let refused = sqlstate(&client, "alter table t add column more int")
+        .await
+        .0;
+    assert_eq!(refused, SqlState::DUPLICATE_COLUMN);
+    run(&database.shard(1).await, "alter table t drop column more").await;
+
+    // Blocked on one shard, and cancelled by the client.
+    let token = client.cancel_token();
+    let altering = client.batch_execute("alter table t add column more int");
+    let cancelling = async {
+        let waits = async || {
+            let sql = "select count(*) from pg_locks l join pg_database d on d.oid = l.database \
+                where not granted and datname = current_database()";
+            let row = database.shard(2).await.query_one(sql, &[]).await.unwrap();
+            row.get::<_, i64>(0) > 0
+        };
+        tests::eventually("the statement waits for the lock", waits).await;
+        token.cancel_query(tokio_postgres::NoTls).await.unwrap();
+    };
+    let (altered, ()) = futures_util::future::join(altering, cancelling).await;
+    assert_eq!(altered.unwrap_err().code(), Some(&SqlState::QUERY_CANCELED));
+    run(&blocker, "rollback").await;
+    run(&client, "alter table t add column more int").await;
+    nothing_is_prepared(&database).await;
+}
+
+#[tokio::test]
+async fn ddl_by_the_extended_protocol_is_the_same() {
+    let database = cluster().database("extended");
+    let mut client = database.client().await;
+    client.execute(POSTS, &[]).await.unwrap();
+    for user in 0..8i64 {
+        client
+            .execute("insert into posts values ($1, 1, 'one')", &[&user])
+            .await
+            .unwrap();
+    }
+    let rows = database.rows_by_shard("posts").await;
+    assert!(
+        rows.iter().filter(|rows| **rows > 0).count() > 1,
+        "{rows:?}"
+    );
+    let transaction = client.transaction().await.unwrap();
+    transaction
+        .execute("alter table posts add column more text", &[])
+        .await
+        .unwrap();
+    transaction
+        .execute("update posts set more = $1 where user_id = 3", &[&"x"])
+        .await
+        .unwrap();
+    transaction.commit().await.unwrap();
+    let row = client
+        .query_one("select more from posts where user_id = 3", &[])
+        .await
+        .unwrap();
+    assert_eq!(row.get::<_, &str>(0), "x");
+    client
+        .execute("create temporary table scratch (id int)", &[])
+        .await
+        .unwrap();
+    client
+        .execute("insert into scratch values ($1)", &[&1])
+        .await
+        .unwrap();
+    client.execute("vacuum posts", &[]).await.unwrap();
+    client
+        .execute("create role temporary_clerk", &[])
+        .await
+        .unwrap();
+    client
+        .execute("drop role temporary_clerk", &[])
+        .await
+        .unwrap();
+    let error = client
+        .execute("create table posts (id int)", &[])
+        .await
+        .unwrap_err();
+    assert_eq!(error.code(), Some(&SqlState::DUPLICATE_TABLE));
+    client.execute("drop table posts", &[]).await.unwrap();
+    nothing_is_prepared(&database).await;
+}
+
+#[tokio::test]
+async fn a_type_made_in_the_transaction_has_the_home_shards_oid_in_it() {
+    let database = cluster().database("types");
+    // OIDs on the other shards are not those at home.
+    for shard in 1..4 {
+        for number in 0..shard * 3 {
+            run(
+                &database.shard(shard).await,
+                &format!("create type t{number} as enum ('a')"),
+            )
+            .await;
+        }
+    }
+    let client = database.client().await;
+    run(&client, "begin; create type mood as enum ('sad', 'fine')").await;
+    run(
+        &client,
+        "create table posts (user_id bigint primary key, mood mood)",
+    )
+    .await;
+    let sql = "select oid from pg_type where typname = 'mood'";
+    let oid: u32 = client.query_one(sql, &[]).await.unwrap().get(0);
+    for user in 0..8 {
+        run(
+            &client,
+            &format!("insert into posts values ({user}, 'fine')"),
+        )
+        .await;
+        let sql = format!("select mood from posts where user_id = {user}");
+        let statement = client.prepare(&sql).await.unwrap();
+        assert_eq!(statement.columns()[0].type_().oid(), oid, "{user}");
+    }
+    run(&client, "commit").await;
+}

@@ -219,12 +219,17 @@ impl Session {
         Ok(())
     }
 
-    fn identity(&self, text: &str, types: &[u32]) -> Rc<StatementIdentity> {
-        if let Some(known) = self.space.identity(text, types) {
+    /// The identity of a text under the catalog of now.
+    pub(super) fn identity(&self, text: &str, types: &[u32]) -> Rc<StatementIdentity> {
+        let space = self.current_space();
+        if let Some(known) = space.identity(text, types) {
             return known;
         }
-        let identity = self.worker.statement(text, types);
-        self.space.keep_identity(&identity);
+        let identity = match &self.transaction.private {
+            Some(_) => self.worker.own_statement(text, types),
+            None => self.worker.statement(text, types, space.state.version),
+        };
+        space.keep_identity(&identity);
         identity
     }
 

@@ -68,7 +68,8 @@ pub struct Greeting {
 
 /// Database and search path.
 type SpaceKey = (String, Rc<[String]>);
-type StatementTable = HashMap<(Box<str>, Box<[u32]>), Rc<StatementIdentity>>;
+/// By text, types of parameters, and catalog version.
+type StatementTable = HashMap<(Box<str>, Box<[u32]>, u64), Rc<StatementIdentity>>;
 
 impl WorkerState {
     pub fn new(
@@ -146,26 +147,32 @@ impl WorkerState {
         space
     }
 
-    /// One identity for equal texts and types.
-    pub fn statement(&self, text: &str, types: &[u32]) -> Rc<StatementIdentity> {
+    /// One identity for equal texts and types under one version of the catalog: after a change of
+    /// its tables a statement that is prepared anew must not meet a server's plan of before.
+    pub fn statement(&self, text: &str, types: &[u32], version: u64) -> Rc<StatementIdentity> {
         const SWEEP_ABOVE: usize = 10_000;
         let mut table = self.statements.borrow_mut();
-        let key = (Box::<str>::from(text), Box::<[u32]>::from(types));
+        let key = (Box::from(text), Box::from(types), version);
         if let Some(known) = table.get(&key) {
             return Rc::clone(known);
         }
         if table.len() > SWEEP_ABOVE {
             table.retain(|_, identity| Rc::strong_count(identity) > 1);
         }
-        let number = NEXT_STATEMENT.fetch_add(1, Ordering::Relaxed);
-        let identity = Rc::new(StatementIdentity {
-            number,
-            text: key.0.clone(),
-            types: key.1.clone(),
-            server_name: format!("o{number}").into_bytes().into(),
-        });
+        let identity = self.own_statement(text, types);
         table.insert(key, Rc::clone(&identity));
         identity
+    }
+
+    /// An identity that nobody shares.
+    pub fn own_statement(&self, text: &str, types: &[u32]) -> Rc<StatementIdentity> {
+        let number = NEXT_STATEMENT.fetch_add(1, Ordering::Relaxed);
+        Rc::new(StatementIdentity {
+            number,
+            text: text.into(),
+            types: types.into(),
+            server_name: format!("o{number}").into_bytes().into(),
+        })
     }
 
     /// The next id of a sequence, from this worker's block; a new block is leased when it is empty.

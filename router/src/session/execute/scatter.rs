@@ -157,7 +157,7 @@ impl Session {
         match (invocation, text) {
             (Invocation::Extended { identity, .. }, None) => Rc::clone(identity),
             (Invocation::Extended { identity, .. }, Some(text)) => {
-                self.worker.statement(text, &identity.types)
+                self.identity(text, &identity.types)
             }
             (Invocation::Simple { text: own }, other) => Rc::new(StatementIdentity {
                 number: 0,

@@ -29,7 +29,7 @@ impl Session {
         if let crate::plan::Action::Refuse(error) = &plan.action {
             return Err(error.clone().into());
         }
-        let identity = self.worker.statement(text, &types);
+        let identity = self.identity(text, &types);
         self.check_text(&identity).await?;
         let version = self.plan_version();
         let prepared = Rc::new(Prepared {
