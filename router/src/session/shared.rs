@@ -151,6 +151,11 @@ impl WorkerState {
     /// its tables a statement that is prepared anew must not meet a server's plan of before.
     pub fn statement(&self, text: &str, types: &[u32], version: u64) -> Rc<StatementIdentity> {
         const SWEEP_ABOVE: usize = 10_000;
+        // Bulk loads, seldom repeated: the table would hold many of them for long.
+        const SHARED_TEXT_BYTES: usize = 16 * 1024;
+        if text.len() > SHARED_TEXT_BYTES {
+            return self.own_statement(text, types);
+        }
         let mut table = self.statements.borrow_mut();
         let key = (Box::from(text), Box::from(types), version);
         if let Some(known) = table.get(&key) {

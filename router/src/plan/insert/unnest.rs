@@ -154,10 +154,11 @@ fn has_boxes(target: &Target, arrays: &[Array<'_>]) -> bool {
         .columns
         .iter()
         .any(|column| columns[*column].type_oid == BOX)
-        || arrays
-            .iter()
-            .any(|array| array.casts.iter().any(|name| is_box(name)))
+        || arrays.iter().any(|array| array.casts.iter().any(&is_box))
 }
+
+/// The text before each array, and the array.
+type Pieces = Vec<(Vec<Piece>, ArraySource)>;
 
 struct Unnest<'a> {
     job: &'a Job<'a>,
@@ -200,11 +201,7 @@ impl Unnest<'_> {
     }
 
     /// The text before each array, and where the last one ends.
-    fn pieces(
-        &self,
-        tokens: &Tokens<'_>,
-        edits: &Edits,
-    ) -> Option<(Vec<(Vec<Piece>, ArraySource)>, usize)> {
+    fn pieces(&self, tokens: &Tokens<'_>, edits: &Edits) -> Option<(Pieces, usize)> {
         let mut at = 0;
         let mut pieces = Vec::with_capacity(self.arrays.len());
         for array in self.arrays {

@@ -2,6 +2,9 @@
 //! the shard of its key (to all shards for a reference table), with ids where the data lacks them. All in one
 //! global transaction. What has not been sent yet is bounded: the client is not read meanwhile.
 
+mod divider;
+mod start;
+
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -9,23 +12,19 @@ use std::task::Poll;
 
 use bytes::Bytes;
 use futures_util::future::try_join_all;
-use topology::{ShardId, ShardMap};
+use topology::ShardId;
 use wire::backend::{CommandComplete, tag};
 use wire::frontend::{tag as t, write};
-use wire::{Format, backend};
 
 use super::super::cleanup::RECOVERY_LIMIT;
 use super::super::copy::CopyIn;
 use super::super::fault::Fault;
-use super::super::lease::queue_begin;
-use super::super::slots::Slots;
 use super::super::state::Session;
-use super::Invocation;
 use crate::backend::{Message, QueryError, Server, ServerError};
 use crate::error::RouterError;
-use crate::plan::{Action, Copy, CopyFormat, CopyFrom, Plan};
-use crate::route::Encoding;
-use crate::route::copy::{Appender, CopyError, CopyKey, CopySplitter, Record, shard_of};
+use crate::plan::{Action, Copy, CopyFrom, Plan};
+use crate::route::copy::{Appender, CopyError, CopySplitter};
+use divider::{Divider, most_rows};
 
 /// Bytes gathered for a shard before they are sent.
 const SEND_ABOVE: usize = 64 * 1024;
@@ -58,99 +57,6 @@ fn copy_of(plan: &Plan) -> Result<(&CopyFrom, bool), Fault> {
 }
 
 impl Session {
-    /// Starts the COPY on every shard and asks the client for its data.
-    pub(super) async fn start_divided_copy(
-        &mut self,
-        copy: &CopyFrom,
-        plan: &Rc<Plan>,
-        invocation: &Invocation<'_>,
-        in_string: bool,
-    ) -> Result<(), Fault> {
-        let simple = matches!(invocation, Invocation::Simple { .. });
-        if simple && in_string {
-            return Err(copy_in_string().into());
-        }
-        self.open_around();
-        let all = self.space.state.map.shards().to_vec();
-        let branches = self.join_all(&all).await?;
-        let mut shards = Vec::with_capacity(all.len());
-        for (shard, index) in all.into_iter().zip(branches) {
-            self.note_effect(index, plan.effect);
-            shards.push((shard, index));
-        }
-        self.start_on(&shards, &copy.text).await?;
-        let limit = self.worker.config.listen.max_message_bytes;
-        let splitter = match &plan.action {
-            Action::Copy(Copy::FromBroadcast(_)) => CopySplitter::undivided(copy, limit),
-            _ => CopySplitter::new(copy, limit),
-        };
-        let outs = vec![Vec::new(); shards.len()];
-        let divided = DividedCopy {
-            plan: Rc::clone(plan),
-            splitter,
-            shards,
-            ids: vec![VecDeque::new(); copy.append_ids.len()],
-            last_ids: vec![None; copy.append_ids.len()],
-            outs,
-            simple,
-        };
-        self.copy = Some(CopyIn::Divided(Box::new(divided)));
-        let format = match copy.options.format {
-            CopyFormat::Binary => Format::Binary,
-            CopyFormat::Text | CopyFormat::Csv => Format::Text,
-        };
-        let columns = copy.columns.iter().map(|_| format);
-        backend::write::copy_in_response(&mut self.out, format, columns);
-        self.flush().await
-    }
-
-    /// Sends the statement to all shards, then waits until each wants data.
-    async fn start_on(&mut self, shards: &[(ShardId, usize)], text: &str) -> Result<(), Fault> {
-        for &(_, index) in shards {
-            let branch = &mut self.transaction.branches[index];
-            let mut slots = Slots::new();
-            if !branch.begun {
-                queue_begin(branch, &mut slots);
-            }
-            // Until its ReadyForQuery: whoever leaves meanwhile leaves it out of step.
-            branch.unsynced = true;
-            branch.server.prepared.unnamed = None;
-            write::query(&mut branch.server.outbuf, text.as_bytes());
-        }
-        let mut first = Ok(());
-        let mut started = Vec::new();
-        for &(shard, index) in shards {
-            match self.wait_for_copy(index).await {
-                Ok(()) => started.push((shard, index)),
-                Err(fault @ Fault::ClientGone(_)) => return Err(fault),
-                Err(fault) => first = first.and(Err(fault)),
-            }
-        }
-        if first.is_err() {
-            self.abort_copy(&started).await;
-        }
-        first
-    }
-
-    /// Reads up to CopyInResponse.
-    async fn wait_for_copy(&mut self, index: usize) -> Result<(), Fault> {
-        let mut refusal = None;
-        loop {
-            let message = self.copy_message_of(index).await?;
-            match message.tag {
-                tag::COPY_IN_RESPONSE => return Ok(()),
-                tag::ERROR_RESPONSE => refusal = refusal.or(Some(message.bytes)),
-                tag::NOTICE_RESPONSE => self.out.extend_from_slice(&message.bytes),
-                tag::READY_FOR_QUERY => {
-                    self.transaction.branches[index].unsynced = false;
-                    return Err(refusal.map_or_else(|| out_of_turn().into(), Fault::Shard));
-                }
-                // Replies to a BEGIN that went ahead.
-                _ => {}
-            }
-        }
-    }
-
     /// The next whole message of one branch; a client that goes away ends the wait.
     async fn copy_message_of(&mut self, index: usize) -> Result<Message, Fault> {
         loop {
@@ -415,91 +321,6 @@ impl Session {
     }
 }
 
-/// Gives every row to its shard.
-struct Divider<'a> {
-    from: &'a CopyFrom,
-    appender: Appender<'a>,
-    everywhere: bool,
-    encoding: Encoding,
-    map: &'a ShardMap,
-    shards: &'a [(ShardId, usize)],
-    outs: &'a mut [Vec<u8>],
-    ids: &'a mut [VecDeque<i64>],
-    last_ids: &'a mut [Option<i64>],
-    /// Of the row at hand.
-    row_ids: Vec<i64>,
-    scratch: Vec<u8>,
-}
-
-impl Divider<'_> {
-    fn record(&mut self, record: &Record<'_>) -> Result<(), CopyError> {
-        match record {
-            Record::Everywhere(bytes) if self.from.append_ids.is_empty() => {
-                self.outs
-                    .iter_mut()
-                    .for_each(|out| out.extend_from_slice(bytes));
-            }
-            Record::Everywhere(_) => {
-                self.scratch.clear();
-                self.appender.everywhere(record, &mut self.scratch);
-                let bytes = &self.scratch;
-                self.outs
-                    .iter_mut()
-                    .for_each(|out| out.extend_from_slice(bytes));
-            }
-            Record::Row { bytes, key } => self.row(bytes, *key)?,
-        }
-        Ok(())
-    }
-
-    fn row(&mut self, bytes: &[u8], key: CopyKey<'_>) -> Result<(), CopyError> {
-        self.take_row_ids();
-        if self.everywhere {
-            return (0..self.outs.len()).try_for_each(|position| self.put(position, bytes));
-        }
-        let value = key.value(self.from.key_type, self.encoding, &self.row_ids)?;
-        // Any shard has PostgreSQL's own error for a row without a key.
-        let position = value.map_or(0, |key| self.position(shard_of(key, self.map)));
-        self.put(position, bytes)
-    }
-
-    fn position(&self, shard: ShardId) -> usize {
-        let found = self.shards.iter().position(|(known, _)| *known == shard);
-        // The COPY was started on all shards of the map.
-        found.unwrap_or(0)
-    }
-
-    /// One id for each column added. There are enough for all rows that have as many fields as they should.
-    fn take_row_ids(&mut self) {
-        self.row_ids.clear();
-        for (ids, last) in self.ids.iter_mut().zip(self.last_ids.iter_mut()) {
-            if let Some(id) = ids.pop_front() {
-                *last = Some(id);
-                self.row_ids.push(id);
-            }
-        }
-    }
-
-    fn put(&mut self, position: usize, bytes: &[u8]) -> Result<(), CopyError> {
-        let out = &mut self.outs[position];
-        if self.row_ids.is_empty() {
-            out.extend_from_slice(bytes);
-            return Ok(());
-        }
-        self.appender.row(bytes, &self.row_ids, out)
-    }
-}
-
-/// No more rows than this can be whole when `data` has come.
-fn most_rows(from: &CopyFrom, data: &[u8]) -> usize {
-    if from.options.format == CopyFormat::Binary {
-        // A count of fields, and the length of each.
-        return data.len() / (2 + 4 * from.columns.len()) + 2;
-    }
-    let ends = data.iter().filter(|byte| matches!(byte, b'\n' | b'\r'));
-    ends.count() + 1
-}
-
 /// Sends all, and takes in what the shard has said meanwhile, without waiting for it.
 async fn send_and_listen(server: &mut Server) -> Result<(), ServerError> {
     server.send().await?;
@@ -516,13 +337,4 @@ async fn send_and_listen(server: &mut Server) -> Result<(), ServerError> {
 
 fn out_of_turn() -> RouterError {
     RouterError::new("08P01", "a shard has answered out of turn during COPY")
-}
-
-fn copy_in_string() -> RouterError {
-    RouterError::unsupported(
-        "copy-in-string",
-        "COPY FROM STDIN in a string of several statements is not supported",
-    )
-    .detail("The rows of this COPY go to several shards.")
-    .hint("Send COPY as a statement of its own.")
 }

@@ -1,13 +1,13 @@
 //! INSERT of many rows, each to the shard of its key: one statement for each shard concerned, with just the
 //! parameters that its rows use.
 
-use std::borrow::Cow;
+mod writer;
+
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use rustc_hash::FxHashMap;
 use topology::ShardId;
-use wire::Format;
 use wire::frontend::Bind;
 
 use super::super::extended::{Portal, Prepared};
@@ -20,6 +20,7 @@ use super::shares::{Order, Share};
 use crate::error::RouterError;
 use crate::plan::{KeyExpr, Piece, Plan, Rewrite, SplitInsert};
 use crate::route::{self, Arguments, Target};
+pub(super) use writer::Writer;
 
 /// Ids for all parts of the statement.
 struct Filled {
@@ -301,102 +302,4 @@ fn share<'a>(
     }
     writer.pieces(&insert.tail, &filled.tail);
     writer.share(shard)
-}
-
-/// Writes one shard's text. Its parameters are numbered anew, in the order of their first use.
-pub(super) struct Writer<'a, 'b> {
-    pub text: String,
-    types: &'b [u32],
-    bind: Option<&'a Bind<'a>>,
-    numbers: FxHashMap<u16, usize>,
-    own_types: Vec<u32>,
-    parameters: Vec<super::shares::Parameter<'a>>,
-}
-
-impl<'a, 'b> Writer<'a, 'b> {
-    pub fn new(types: &'b [u32], invocation: &Invocation<'a>) -> Self {
-        let bind = match invocation {
-            Invocation::Simple { .. } => None,
-            Invocation::Extended { bind, .. } => Some(*bind),
-        };
-        Self {
-            text: String::new(),
-            types,
-            bind,
-            numbers: FxHashMap::default(),
-            own_types: Vec::new(),
-            parameters: Vec::new(),
-        }
-    }
-
-    fn pieces(&mut self, pieces: &[Piece], filling: &Filling) {
-        let mut values = filling.values.iter();
-        for piece in pieces {
-            match piece {
-                Piece::Text(text) => self.text.push_str(text),
-                Piece::Parameter(number) => self.parameter(*number),
-                Piece::NextId(_) | Piece::CurrentId(_) => {
-                    if let Some(value) = values.next() {
-                        self.id(*value);
-                    }
-                }
-            }
-        }
-    }
-
-    /// Pieces without ids.
-    pub fn text_pieces(&mut self, pieces: &[Piece]) {
-        self.pieces(pieces, &Filling::default());
-    }
-
-    /// `value` in the place of the client's `$number`, which is used once.
-    pub fn array(&mut self, number: u16, value: super::shares::Parameter<'a>) {
-        let oid = self.types.get(usize::from(number).wrapping_sub(1));
-        let own = self.append(oid.copied().unwrap_or(0), value);
-        self.write_number(own);
-    }
-
-    /// The client's `$number`.
-    fn parameter(&mut self, number: u16) {
-        let index = usize::from(number).wrapping_sub(1);
-        let own = match self.numbers.get(&number) {
-            Some(own) => *own,
-            None => {
-                let bound = self.bind.and_then(|bind| bind.parameter(index));
-                let (format, value) = bound.unwrap_or((Format::Text, None));
-                let oid = self.types.get(index).copied().unwrap_or(0);
-                let own = self.append(oid, (format, value.map(Cow::Borrowed)));
-                self.numbers.insert(number, own);
-                own
-            }
-        };
-        self.write_number(own);
-    }
-
-    /// Its number in the text.
-    fn append(&mut self, oid: u32, parameter: super::shares::Parameter<'a>) -> usize {
-        self.own_types.push(oid);
-        self.parameters.push(parameter);
-        self.parameters.len()
-    }
-
-    fn write_number(&mut self, own: usize) {
-        use std::fmt::Write as _;
-        // Writing to a String cannot fail.
-        let _ = write!(self.text, "${own}");
-    }
-
-    fn id(&mut self, value: i64) {
-        let hole = [Piece::CurrentId(None)];
-        filling::literal_text(&hole, &[value], &mut self.text);
-    }
-
-    pub fn share(self, shard: ShardId) -> Share<'a> {
-        Share {
-            shard,
-            text: self.text,
-            types: self.own_types,
-            parameters: self.parameters,
-        }
-    }
 }
