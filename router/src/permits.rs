@@ -1,4 +1,9 @@
 //! How many server connections each shard may have, over all workers.
+//!
+//! A session that holds a connection of one shard and waits for another's may be part of a circle of
+//! such sessions. So each shard has a reserve beyond its limit, and as many sessions as a reserve has
+//! connections may use it: whoever has that right gets a connection of every shard without waiting,
+//! comes to its end, and passes the right on.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,8 +23,9 @@ struct ShardPermits {
 pub struct Permits {
     shards: FxHashMap<ShardId, ShardPermits>,
     limit: usize,
-    /// Further connections a shard, only for transactions that hold a connection of another shard.
+    /// Further connections a shard, only for sessions with a [`ReserveRight`].
     reserve: usize,
+    rights_taken: AtomicUsize,
 }
 
 impl Permits {
@@ -34,24 +40,33 @@ impl Permits {
             shards,
             limit,
             reserve: (limit / 4).max(1),
+            rights_taken: AtomicUsize::new(0),
         }
     }
 
-    /// Takes a permit if there is one. `holding` opens the reserve.
-    pub fn acquire(self: &Arc<Self>, shard: ShardId, holding: bool) -> Option<Permit> {
-        let limit = if holding {
-            self.limit + self.reserve
-        } else {
-            self.limit
-        };
-        let take = |taken: usize| (taken < limit).then_some(taken + 1);
+    /// Takes a permit within the limit, if there is one.
+    pub fn acquire(self: &Arc<Self>, shard: ShardId) -> Option<Permit> {
+        self.acquire_below(shard, self.limit)
+    }
+
+    /// Takes a permit, of the reserve if need be. There is one: a session with the right takes at most
+    /// one connection of each shard.
+    pub fn acquire_reserved(self: &Arc<Self>, shard: ShardId, _: &ReserveRight) -> Option<Permit> {
+        self.acquire_below(shard, self.limit + self.reserve)
+    }
+
+    fn acquire_below(self: &Arc<Self>, shard: ShardId, limit: usize) -> Option<Permit> {
         let taken = &self.shards.get(&shard)?.taken;
-        taken
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, take)
-            .ok()?;
-        Some(Permit {
+        count_up(taken, limit).then(|| Permit {
             permits: Arc::clone(self),
             shard,
+        })
+    }
+
+    /// The right to the reserves, if one is free.
+    pub fn reserve_right(self: &Arc<Self>) -> Option<ReserveRight> {
+        count_up(&self.rights_taken, self.reserve).then(|| ReserveRight {
+            permits: Arc::clone(self),
         })
     }
 
@@ -107,6 +122,26 @@ impl Drop for Permit {
     }
 }
 
+/// One more, if there are fewer than `limit`.
+fn count_up(count: &AtomicUsize, limit: usize) -> bool {
+    let more = |now: usize| (now < limit).then_some(now + 1);
+    count
+        .fetch_update(Ordering::AcqRel, Ordering::Acquire, more)
+        .is_ok()
+}
+
+/// The right to the reserve of every shard; given back when dropped, after the connections.
+#[derive(Debug)]
+pub struct ReserveRight {
+    permits: Arc<Permits>,
+}
+
+impl Drop for ReserveRight {
+    fn drop(&mut self) {
+        self.permits.rights_taken.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
 /// Somebody waits.
 #[derive(Debug)]
 pub struct Waiting {
@@ -126,16 +161,33 @@ impl Drop for Waiting {
 mod tests {
     use super::*;
 
+    const SHARD: ShardId = ShardId(0);
+
     #[test]
-    fn only_a_holder_may_use_the_reserve() {
-        let permits = Arc::new(Permits::new([ShardId(0)].into_iter(), 1));
-        let first = permits.acquire(ShardId(0), false);
+    fn only_a_session_with_the_right_may_use_the_reserve() {
+        let permits = Arc::new(Permits::new([SHARD].into_iter(), 1));
+        let first = permits.acquire(SHARD);
         assert!(first.is_some());
-        assert!(permits.acquire(ShardId(0), false).is_none());
-        let reserved = permits.acquire(ShardId(0), true);
+        assert!(permits.acquire(SHARD).is_none());
+        let right = permits.reserve_right().unwrap();
+        let reserved = permits.acquire_reserved(SHARD, &right);
         assert!(reserved.is_some());
-        assert!(permits.above_limit(ShardId(0)));
+        assert!(permits.above_limit(SHARD));
         drop((first, reserved));
-        assert_eq!(permits.taken(ShardId(0)), 0);
+        assert_eq!(permits.taken(SHARD), 0);
+    }
+
+    #[test]
+    fn there_are_as_many_rights_as_reserved_connections() {
+        let permits = Arc::new(Permits::new([SHARD].into_iter(), 8));
+        let full: Vec<_> = (0..8).map(|_| permits.acquire(SHARD).unwrap()).collect();
+        let rights: Vec<_> = (0..2).map(|_| permits.reserve_right().unwrap()).collect();
+        assert!(permits.reserve_right().is_none());
+        for right in &rights {
+            let taken = permits.acquire_reserved(SHARD, right);
+            std::mem::forget(taken.unwrap());
+        }
+        drop((full, rights));
+        assert!(permits.reserve_right().is_some());
     }
 }

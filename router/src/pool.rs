@@ -21,7 +21,7 @@ use crate::backend::connect::{Account, ConnectError, Connector};
 use crate::config::Config;
 use crate::error::RouterError;
 use crate::metrics::{ShardMetrics, WorkerMetrics};
-use crate::permits::{Permit, Permits};
+use crate::permits::{Permit, Permits, ReserveRight};
 use figures::Waits;
 
 /// What somebody who waited is given.
@@ -29,11 +29,15 @@ enum Grant {
     Server(Box<Server>),
     /// Leave to open a connection.
     Permit(Permit),
+    /// The same, and the right to the reserves.
+    Reserved(Permit, ReserveRight),
 }
 
 /// Somebody waiting for a connection of one shard.
 struct Waiter {
     account: Rc<Account>,
+    /// It holds connections of other shards.
+    holding: bool,
     grant: oneshot::Sender<Grant>,
 }
 
@@ -109,28 +113,55 @@ impl Pools {
     /// A connection to `shard` for `account`: idle, new, or waited for.
     ///
     /// `holding`: the caller holds other connections already; it then goes before those that hold
-    /// none, and may use the reserve above the limit, so that two such callers do not starve one
-    /// another. Errors: 53300 when the queue is full or the wait too long.
+    /// none, and `right` to the reserves may be given to it, so that such callers do not wait in a
+    /// circle. It is to be kept until the connections are given back.
+    ///
+    /// # Errors
+    /// 53300 when the queue is full or the wait too long.
     pub async fn lease(
         &self,
         shard: ShardId,
         account: &Rc<Account>,
         holding: bool,
+        right: &mut Option<ReserveRight>,
     ) -> Result<Box<Server>, ConnectError> {
         if let Some(server) = self.take_idle(shard, account) {
             return Ok(server);
         }
         let permit = self
             .permits
-            .acquire(shard, holding)
-            .or_else(|| self.evict_other(shard));
+            .acquire(shard)
+            .or_else(|| self.evict_other(shard))
+            .or_else(|| self.reserved(shard, holding, right));
         if let Some(permit) = permit {
             return self.open(shard, account, permit).await;
         }
         match self.wait(shard, account, holding).await? {
             Grant::Server(server) => Ok(server),
             Grant::Permit(permit) => self.open(shard, account, permit).await,
+            Grant::Reserved(permit, given) => {
+                *right = Some(given);
+                self.open(shard, account, permit).await
+            }
         }
+    }
+
+    /// A permit of the reserve, for a caller that has the right to it or can get it.
+    fn reserved(
+        &self,
+        shard: ShardId,
+        holding: bool,
+        right: &mut Option<ReserveRight>,
+    ) -> Option<Permit> {
+        if holding && right.is_none() {
+            *right = self.permits.reserve_right();
+        }
+        self.permits.acquire_reserved(shard, right.as_ref()?)
+    }
+
+    /// More connections of `shard` are open than its limit says: keep none of them.
+    pub fn is_above_limit(&self, shard: ShardId) -> bool {
+        self.permits.above_limit(shard)
     }
 
     async fn open(
@@ -216,6 +247,7 @@ impl Pools {
         let (grant, granted) = oneshot::channel();
         let waiter = Waiter {
             account: Rc::clone(account),
+            holding,
             grant,
         };
         if holding {
@@ -277,17 +309,34 @@ impl Pools {
         }
     }
 
-    /// Lets waiters open connections with permits that other workers have freed; to be called now
-    /// and then.
+    /// Lets waiters open connections with permits and rights that others have freed; to be called
+    /// when a right was given back, and now and then, as other workers free them too.
     pub fn wake_waiters(&self) {
         let mut shards = self.shards.borrow_mut();
         for (shard, pool) in shards.iter_mut() {
             pool.waiters.retain(|waiter| !waiter.grant.is_closed());
             while !pool.waiters.is_empty() {
-                let Some(permit) = self.permits.acquire(*shard, false) else {
+                let Some(permit) = self.permits.acquire(*shard) else {
                     break;
                 };
                 self.pass_on(pool, permit);
+            }
+            self.pass_rights_on(*shard, pool);
+        }
+    }
+
+    /// Rights that are free: to those who wait while they hold connections. They stand in front.
+    fn pass_rights_on(&self, shard: ShardId, pool: &mut ShardPool) {
+        while pool.waiters.front().is_some_and(|waiter| waiter.holding) {
+            let Some(right) = self.permits.reserve_right() else {
+                return;
+            };
+            let Some(permit) = self.permits.acquire_reserved(shard, &right) else {
+                return;
+            };
+            if let Some(waiter) = pool.waiters.pop_front() {
+                // One that has just given up returns both.
+                let _ = waiter.grant.send(Grant::Reserved(permit, right));
             }
         }
     }
@@ -343,7 +392,7 @@ fn hand_to_waiter(pool: &mut ShardPool, mut server: Box<Server>) -> Option<Box<S
                 return None;
             }
             Err(Grant::Server(back)) => server = back,
-            Err(Grant::Permit(_)) => return None,
+            Err(Grant::Permit(_) | Grant::Reserved(..)) => return None,
         }
     }
     Some(server)

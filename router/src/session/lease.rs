@@ -58,7 +58,9 @@ impl Session {
         let holding = !self.transaction.branches.is_empty() || !self.held.is_empty();
         let worker = Rc::clone(&self.worker);
         let before = self.shared.status.replace(WAITING);
-        let leased = worker.pools.lease(shard, &self.account, holding).await;
+        let right = &mut self.transaction.reserve_right;
+        let leasing = worker.pools.lease(shard, &self.account, holding, right);
+        let leased = leasing.await;
         self.shared.status.set(before);
         Ok(leased?)
     }
@@ -113,11 +115,15 @@ impl Session {
         for branch in std::mem::take(&mut self.transaction.branches) {
             let server = branch.server;
             let keep = session_mode || (self.pinned && server.shard == home);
-            if keep && server.is_clean() {
+            let above = !self.pinned && self.worker.pools.is_above_limit(server.shard);
+            if keep && !above && server.is_clean() {
                 self.held.push(server);
             } else {
                 self.worker.pools.give_back(server);
             }
+        }
+        if self.transaction.reserve_right.take().is_some() {
+            self.worker.pools.wake_waiters();
         }
     }
 }

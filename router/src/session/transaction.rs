@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 use topology::ShardId;
 
 use crate::backend::Server;
+use crate::permits::ReserveRight;
 use crate::session::plans::PlanSpace;
 
 /// Where the transaction stands, as PostgreSQL's ReadyForQuery says it.
@@ -83,6 +84,8 @@ pub struct Transaction {
     /// several shards: it ends at the next Sync or end of the string.
     pub implicit: bool,
     pub branches: SmallVec<[Branch; 1]>,
+    /// Kept until the branches are given back.
+    pub reserve_right: Option<ReserveRight>,
     /// Text after BEGIN.
     pub modes: String,
     pub log: Vec<LogEntry>,

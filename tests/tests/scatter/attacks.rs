@@ -246,3 +246,102 @@ async fn a_reader_that_stops_holds_the_shards_back_and_can_leave() {
     drop(client);
     until_none_runs(&database).await;
 }
+
+#[tokio::test]
+async fn cancels_at_any_moment_leave_a_session_that_works() {
+    let database = database("any_moment").await;
+    let mut client = RawClient::connect(&database.url()).await;
+    let mut cancelled = 0;
+    for round in 0..80_u64 {
+        client.query("select count(*) from items, generate_series(1, 5000) g");
+        client
+            .query("update items set amount = amount")
+            .send()
+            .await;
+        tokio::time::sleep(Duration::from_millis(round % 20)).await;
+        cancel(&database, &client).await;
+        let notes = client.transcript(2).await;
+        assert_eq!(notes.last().unwrap(), "ready I", "{notes:?}");
+        cancelled += notes
+            .iter()
+            .filter(|note| note.starts_with("error 57014"))
+            .count();
+        let other = notes
+            .iter()
+            .find(|note| note.starts_with("error") && !note.contains("57014"));
+        assert_eq!(other, None, "{notes:?}");
+    }
+    assert!(cancelled > 0);
+    let notes = client
+        .query("select count(*) from items")
+        .transcript(1)
+        .await;
+    assert!(
+        notes.contains(&"row [Some(\"200\")]".to_owned()),
+        "{notes:?}"
+    );
+    assert_eq!(prepared(&database).await, 0);
+}
+
+/// Prepared transactions left on the shards.
+async fn prepared(database: &Database<'_>) -> i64 {
+    let mut count = 0;
+    for number in 0..database.cluster.shard_count() {
+        let sql = "select count(*) from pg_prepared_xacts where database = current_database()";
+        let shard = database.shard(number).await;
+        count += shard.query_one(sql, &[]).await.unwrap().get::<_, i64>(0);
+    }
+    count
+}
+
+#[tokio::test]
+async fn a_statement_timeout_is_one_error() {
+    let database = database("timeout").await;
+    let mut client = RawClient::connect(&database.url()).await;
+    client
+        .query("set statement_timeout = '300ms'")
+        .transcript(1)
+        .await;
+    let notes = client.query(SLOW_ROWS).transcript(1).await;
+    let errors = notes
+        .iter()
+        .filter(|note| note.starts_with("error 57014"))
+        .count();
+    assert_eq!(errors, 1, "{notes:?}");
+    let notes = client
+        .query("select count(*) from items")
+        .transcript(1)
+        .await;
+    assert!(
+        notes.contains(&"row [Some(\"200\")]".to_owned()),
+        "{notes:?}"
+    );
+}
+
+#[tokio::test]
+async fn many_clients_on_few_server_connections_wait_and_do_not_lock_up() {
+    let cluster = cluster_with(&[("OSKOL_POOL__SIZE", "3")], "");
+    let database = cluster.database("few");
+    fill(&database.url()).await;
+    let clients = (1..=24).map(|owner| tokio::spawn(transactions(database.url(), owner)));
+    for client in clients.collect::<Vec<_>>() {
+        client.await.unwrap();
+    }
+}
+
+/// Transactions that begin on one shard and go on to all.
+async fn transactions(url: String, owner: i64) {
+    let client = tests::connect(&url).await.unwrap();
+    for _ in 0..8 {
+        for sql in [
+            "begin",
+            &format!("update items set amount = amount + 1 where owner = {owner}"),
+            "select count(*), sum(amount) from items",
+            "select owner, id from items order by id, owner limit 20",
+            "commit",
+            "select owner from items",
+        ] {
+            client.batch_execute(sql).await.unwrap();
+        }
+    }
+}

@@ -147,3 +147,36 @@ async fn reads_in_a_transaction_see_its_own_writes() {
         both.query(sql).await;
     }
 }
+
+#[tokio::test]
+async fn a_mistake_in_the_text_is_warned_of_once() {
+    let database = database("notices").await;
+    let mut both = Both::connect(&database).await;
+    let name = "n".repeat(70);
+    both.query(&format!("select count(*) as {name} from items"))
+        .await;
+    both.query(&format!(
+        "update rates set amount = amount returning 1 as {name}"
+    ))
+    .await;
+}
+
+#[tokio::test]
+async fn a_statement_prepared_anew_after_a_change_of_its_table_is_a_new_one() {
+    let database = database("anew").await;
+    for sql in [
+        "select * from items order by owner, id limit 2",
+        "select * from items where owner = 7 order by id",
+    ] {
+        let mut both = Both::connect(&database).await;
+        let run = |client: &mut tests::RawClient| {
+            client.parse("s", sql).bind("s", &[], Format::Text);
+            client.describe_portal().execute(0).sync();
+        };
+        both.agree(sql, 1, run).await;
+        both.query("alter table items add column more int").await;
+        both.query("deallocate s").await;
+        both.agree("anew", 1, run).await;
+        both.query("alter table items drop column more").await;
+    }
+}

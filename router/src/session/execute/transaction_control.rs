@@ -173,6 +173,7 @@ impl Session {
         }
         let ended = std::mem::take(&mut self.transaction);
         self.transaction.branches = ended.branches;
+        self.transaction.reserve_right = ended.reserve_right;
         self.extended.forget_portals();
         self.cursors.clear();
         if committed {
