@@ -8,6 +8,8 @@ use super::tokens::{Span, Tokens};
 #[derive(Debug, Default)]
 pub struct Edits {
     edits: Vec<(Span, Vec<Piece>)>,
+    /// In order of the text: then few are looked at to find one.
+    sorted: bool,
 }
 
 impl Edits {
@@ -16,7 +18,7 @@ impl Edits {
     }
 
     pub fn replace(&mut self, span: Span, piece: Piece) {
-        self.edits.push((span, vec![piece]));
+        self.replace_all(span, vec![piece]);
     }
 
     pub fn replace_text(&mut self, span: Span, text: impl Into<String>) {
@@ -28,22 +30,46 @@ impl Edits {
     }
 
     pub fn replace_all(&mut self, span: Span, pieces: Vec<Piece>) {
+        self.sorted = false;
         self.edits.push((span, pieces));
+    }
+
+    /// To be called when all changes are made, where there may be thousands.
+    pub fn sort(&mut self) {
+        // Stable: see `apply`.
+        self.edits.sort_by_key(|(edit, _)| (edit.start, edit.end));
+        self.sorted = true;
     }
 
     /// What replaces exactly `span`, if it is one piece.
     pub fn replacement(&self, span: &Span) -> Option<&Piece> {
-        let (_, pieces) = self.edits.iter().find(|(edited, _)| edited == span)?;
+        let (_, pieces) = self.inside(span).find(|(edited, _)| edited == span)?;
         pieces.first()
+    }
+
+    /// The changes that lie within `span`.
+    fn inside(&self, span: &Span) -> impl Iterator<Item = &(Span, Vec<Piece>)> {
+        let (start, end) = (span.start, span.end);
+        self.starting_in(start, end)
+            .filter(move |(edit, _)| edit.end <= end)
+    }
+
+    /// The changes that start between these bytes, both included.
+    fn starting_in(&self, first: usize, last: usize) -> impl Iterator<Item = &(Span, Vec<Piece>)> {
+        let edits = if self.sorted {
+            let from = self.edits.partition_point(|(edit, _)| edit.start < first);
+            let to = self.edits.partition_point(|(edit, _)| edit.start <= last);
+            &self.edits[from..to.max(from)]
+        } else {
+            &self.edits[..]
+        };
+        let within = move |edit: &Span| edit.start >= first && edit.start <= last;
+        edits.iter().filter(move |(edit, _)| within(edit))
     }
 
     /// The text within `span`, changed.
     pub fn apply(&self, text: &str, span: Span) -> Vec<Piece> {
-        let mut inside: Vec<_> = self
-            .edits
-            .iter()
-            .filter(|(edit, _)| edit.start >= span.start && edit.end <= span.end)
-            .collect();
+        let mut inside: Vec<_> = self.inside(&span).collect();
         // Stable: several insertions at one place stay in the order in which they were made, and all of
         // them come before what replaces the text there.
         inside.sort_by_key(|(edit, _)| (edit.start, edit.end));
@@ -65,19 +91,18 @@ impl Edits {
 
     /// As [`Edits::apply`], with the client's `$n` cut out as [`Piece::Parameter`].
     pub fn apply_with_parameters(&self, tokens: &Tokens<'_>, span: Span) -> Vec<Piece> {
-        let mut all = Edits {
-            edits: self.edits.clone(),
+        let mut inside = Edits {
+            edits: self.inside(&span).cloned().collect(),
+            sorted: false,
         };
+        let own = inside.edits.len();
         for (at, number) in tokens.parameters(span.clone()) {
-            if !self
-                .edits
-                .iter()
-                .any(|(edit, _)| edit.start <= at.start && at.end <= edit.end)
-            {
-                all.replace(at, Piece::Parameter(number));
+            let mut made = inside.edits[..own].iter();
+            if !made.any(|(edit, _)| edit.start <= at.start && at.end <= edit.end) {
+                inside.replace(at, Piece::Parameter(number));
             }
         }
-        all.apply(tokens.text, span)
+        inside.apply(tokens.text, span)
     }
 
     /// The whole text, changed; for edits that are text alone.
@@ -93,16 +118,12 @@ impl Edits {
 
     /// How many [`Piece::NextId`] stand between `from` and `before`: the number of the next one.
     pub fn ids_between(&self, from: usize, before: usize) -> usize {
-        let within = |edit: &Span| edit.start >= from && edit.start < before;
         let ids = |pieces: &[Piece]| {
-            pieces
-                .iter()
-                .filter(|piece| matches!(piece, Piece::NextId(_)))
-                .count()
+            let is_id = |piece: &&Piece| matches!(piece, Piece::NextId(_));
+            pieces.iter().filter(is_id).count()
         };
-        self.edits
-            .iter()
-            .filter(|(edit, _)| within(edit))
+        self.starting_in(from, before)
+            .filter(|(edit, _)| edit.start < before)
             .map(|(_, pieces)| ids(pieces))
             .sum()
     }

@@ -177,6 +177,7 @@ impl Target {
         if filled {
             override_system(job.insert, &layout, &mut edits);
         }
+        edits.sort();
         Ok(edits)
     }
 
