@@ -482,6 +482,32 @@ pub enum SessionCommand {
     },
 }
 
+impl SessionCommand {
+    /// BEGIN, COMMIT, ROLLBACK and savepoints: no transaction is opened around them.
+    pub fn is_transaction_control(&self) -> bool {
+        matches!(
+            self,
+            Self::Begin { .. }
+                | Self::Commit { .. }
+                | Self::Rollback { .. }
+                | Self::Savepoint(_)
+                | Self::ReleaseSavepoint(_)
+                | Self::RollbackToSavepoint(_)
+        )
+    }
+
+    /// It changes what lasts beyond the transaction, once that commits.
+    pub fn changes_settings(&self) -> bool {
+        matches!(
+            self,
+            Self::Set { local: false, .. }
+                | Self::SetFromParameter { local: false, .. }
+                | Self::Reset { .. }
+                | Self::ResetAll
+        )
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DiscardTarget {
     Plans,

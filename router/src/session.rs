@@ -22,6 +22,7 @@ pub mod shared;
 mod simple;
 mod slots;
 mod state;
+mod statement_names;
 mod transaction;
 
 pub use open::open;

@@ -111,30 +111,59 @@ impl RawClient {
     }
 
     async fn next_message(&mut self) -> (u8, Bytes) {
+        self.next_or_end().await.expect("the peer has not closed")
+    }
+
+    /// None: the peer has closed.
+    async fn next_or_end(&mut self) -> Option<(u8, Bytes)> {
         loop {
             let header = wire::header::peek(&self.received, wire::header::MAX_MESSAGE);
             if let Some(header) = header.expect("a well formed message")
                 && self.received.len() >= header.length
             {
                 let message = self.received.split_to(header.length).freeze();
-                return (header.tag, message);
+                return Some((header.tag, message));
             }
-            let count = self.stream.receive(&mut self.received).await;
-            assert!(count.expect("open") > 0, "closed by the peer");
+            if !matches!(self.stream.receive(&mut self.received).await, Ok(1..)) {
+                return None;
+            }
         }
     }
 
-    /// Sends what waits, and notes all up to `ready` ReadyForQuery messages.
+    /// Sends what waits, and notes all up to `ready` ReadyForQuery messages, or the peer's closing.
     pub async fn transcript(&mut self, ready: usize) -> Vec<String> {
         self.send().await;
         let mut notes = Vec::new();
         let mut left = ready;
         while left > 0 {
-            let (tag, message) = self.message().await;
+            let next = tokio::time::timeout(PATIENCE, self.next_or_end()).await;
+            let Some((tag, message)) = next.expect("a message in time") else {
+                notes.push("closed by the peer".to_owned());
+                return notes;
+            };
             left -= usize::from(tag == tag::READY_FOR_QUERY);
             notes.extend(note(tag, &message[5..]));
         }
         notes
+    }
+
+    /// Sends what waits, and notes all that comes until nothing has come for `quiet`, or the peer has
+    /// closed: then the last note is `closed by the peer`.
+    pub async fn heard(&mut self, quiet: Duration) -> Vec<String> {
+        // A peer that has closed shows when we read.
+        let out = std::mem::take(&mut self.out);
+        let _ = self.stream.send(&out).await;
+        let mut notes = Vec::new();
+        loop {
+            match tokio::time::timeout(quiet, self.next_or_end()).await {
+                Ok(Some((tag, message))) => notes.extend(note(tag, &message[5..])),
+                Ok(None) => {
+                    notes.push("closed by the peer".to_owned());
+                    return notes;
+                }
+                Err(_) => return notes,
+            }
+        }
     }
 
     /// Nothing comes within `time`.

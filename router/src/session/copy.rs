@@ -25,6 +25,12 @@ impl Session {
     }
 
     pub(super) async fn copy_message(&mut self, tag: u8, message: &[u8]) -> Result<(), Fault> {
+        if self.copy.is_none() && self.extended.active().is_some() && !self.slots.is_empty() {
+            // Data right behind the Execute of a COPY: find out whether it is wanted.
+            if let Err(fault) = self.flush_message().await {
+                return self.extended_fault(fault, false).await;
+            }
+        }
         match self.copy.take() {
             // PostgreSQL ignores what is still on its way after a COPY has failed.
             None => Ok(()),
@@ -71,7 +77,7 @@ impl Session {
             return Ok(());
         }
         if let Some(copy) = self.copy.take() {
-            return self.interrupt_copy(copy, tag).await;
+            return Err(self.interrupted_copy(copy, tag));
         }
         if tag == t::FUNCTION_CALL {
             let refused = crate::error::RouterError::unsupported(
@@ -89,12 +95,18 @@ impl Session {
         )))
     }
 
-    /// A message that is no COPY data ends the COPY with an error, as in PostgreSQL.
-    async fn interrupt_copy(&mut self, copy: CopyIn, tag: u8) -> Result<(), Fault> {
+    /// A message that is no COPY data ends the COPY with an error and the session with it, as in
+    /// PostgreSQL.
+    fn interrupted_copy(&mut self, copy: CopyIn, tag: u8) -> Fault {
+        use crate::error::RouterError;
         let text = format!("unexpected message type 0x{tag:02X} during COPY from stdin");
-        let mut fail = bytes::BytesMut::new();
-        wire::frontend::write::copy_fail(&mut fail, text.as_bytes());
+        let error = RouterError::new("08P01", text);
+        super::answer::error_response(&mut self.out, wire::backend::Severity::Error, &error);
+        // What the shards have of it must be cancelled.
         self.copy = Some(copy);
-        self.copy_message(t::COPY_FAIL, &fail).await
+        Fault::Fatal(RouterError::new(
+            "08P01",
+            "terminating connection because protocol synchronization was lost",
+        ))
     }
 }

@@ -45,6 +45,13 @@ impl Prepared {
         self.rewritten.as_ref().unwrap_or(&self.identity)
     }
 
+    /// COPY, in either direction.
+    fn is_copy(&self) -> bool {
+        let text = self.identity.text.trim_ascii_start().as_bytes();
+        text.get(..4)
+            .is_some_and(|word| word.eq_ignore_ascii_case(b"copy"))
+    }
+
     /// How many parameters the client may hear of, where a shard knows more.
     fn own_parameters(&self) -> Option<u16> {
         let Action::ByKey(by_key) = &self.plan.action else {
@@ -115,6 +122,13 @@ impl Extended {
         }
     }
 
+    /// The client's name of the statement that servers know as `server_name`.
+    pub(super) fn name_of(&self, server_name: &[u8]) -> Option<&[u8]> {
+        let mut named = self.named.iter();
+        let found = named.find(|(_, prepared)| *prepared.sent().server_name == *server_name);
+        found.map(|(name, _)| &**name)
+    }
+
     pub(super) fn put_portal(&mut self, name: &[u8], portal: Portal) {
         if name.is_empty() {
             self.unnamed_portal = Some(portal);
@@ -154,6 +168,11 @@ impl Extended {
     /// The branch with messages under way.
     pub(super) fn active(&self) -> Option<usize> {
         self.active
+    }
+
+    /// A Parse waits to be sent, or a branch has messages that no Sync has followed.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.active.is_some() || self.waiting.is_some()
     }
 
     /// Portals end with their transaction.
@@ -596,6 +615,15 @@ impl Session {
                     hidden: false,
                     rows,
                 });
+                if self
+                    .extended
+                    .bound
+                    .as_ref()
+                    .is_some_and(|bound| bound.is_copy())
+                {
+                    // PostgreSQL tells at once that it wants data; the client may wait for that.
+                    return Box::pin(self.flush_message()).await;
+                }
                 Ok(())
             }
             Some(Portal::Here { .. }) => {
@@ -651,6 +679,10 @@ impl Session {
             max_rows: at_most(max_rows),
         };
         let plan = Rc::clone(&prepared.plan);
+        if matches!(&plan.action, Action::Session(command) if command.changes_settings()) {
+            // What follows in the pipeline may fail, and takes the setting back.
+            self.open_around();
+        }
         let started = self.started();
         let outcome = self.execute(&plan, &invocation, false).await;
         let text = prepared.identity.text.as_bytes();
@@ -710,7 +742,7 @@ impl Session {
         Ok(())
     }
 
-    async fn flush_message(&mut self) -> Result<(), Fault> {
+    pub(super) async fn flush_message(&mut self) -> Result<(), Fault> {
         self.flush_waiting().await?;
         if let Some(active) = self.extended.active {
             write::flush(&mut self.transaction.branches[active].server.outbuf);

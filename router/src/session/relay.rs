@@ -164,7 +164,7 @@ impl Session {
             }
             tag::READY_FOR_QUERY => self.ready(index, position, length),
             tag::ERROR_RESPONSE => {
-                *position += length;
+                self.name_statement(index, position, length);
                 self.error_passed(index);
             }
             tag::PARAMETER_STATUS => self.parameter_status(index, position, length),
@@ -266,6 +266,20 @@ impl Session {
         branch.errored = false;
         branch.server.status = branch.server.inbuf[*position + 5];
         self.pass_or_hide(index, position, length, hidden);
+    }
+
+    /// An error, with the client's own name of the statement that it is about.
+    fn name_statement(&mut self, index: usize, position: &mut usize, length: usize) {
+        let server = &mut self.transaction.branches[index].server;
+        let message = &server.inbuf[*position..*position + length];
+        match super::statement_names::with_own_name(message, &self.extended) {
+            None => *position += length,
+            Some(changed) => {
+                take_into(&mut self.out, server, position);
+                server.inbuf.advance(length);
+                self.out.extend_from_slice(&changed);
+            }
+        }
     }
 
     /// The client has been told of an error: replies that will not come are forgotten.

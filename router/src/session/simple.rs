@@ -20,6 +20,9 @@ impl Session {
     /// One Query message. The usual statement of a known shape, with one key, is sent on at once.
     pub(super) async fn simple_query(&mut self, message: &[u8]) -> Result<(), Fault> {
         self.refresh_space();
+        if self.in_pipeline() {
+            return Box::pin(self.query_in_pipeline(message)).await;
+        }
         if let Some((shard, effect)) = self.known_shape(message) {
             let started = self.started();
             let outcome = self.forward_query(shard, message, effect).await;
@@ -34,6 +37,22 @@ impl Session {
             Some(plan) if self.commits_one_branch(&plan) => self.forward_commit(message).await,
             Some(plan) if self.begins(&plan) => self.answer_begin(&plan).await,
             _ => Box::pin(self.other_query(message)).await,
+        }
+    }
+
+    /// Extended messages were sent that no Sync has followed.
+    fn in_pipeline(&self) -> bool {
+        let around = self.transaction.implicit && self.transaction.state != State::Idle;
+        around || self.extended.is_under_way()
+    }
+
+    /// A Query in place of Sync: PostgreSQL answers what came before it, and the string belongs to
+    /// the pipeline's implicit transaction and ends it.
+    async fn query_in_pipeline(&mut self, message: &[u8]) -> Result<(), Fault> {
+        match self.take_over().await {
+            Ok(()) => self.other_query(message).await,
+            // All is skipped up to Sync: the Query, too.
+            Err(fault) => self.extended_fault(fault, false).await,
         }
     }
 
@@ -311,7 +330,10 @@ impl Session {
 
     /// Around statements of a string there is a transaction, unless they end or begin one themselves.
     fn open_implicit(&mut self, plan: &Plan) {
-        if !matches!(plan.action, crate::plan::Action::Session(_)) {
+        let Action::Session(command) = &plan.action else {
+            return self.open_around();
+        };
+        if !command.is_transaction_control() {
             self.open_around();
         }
     }

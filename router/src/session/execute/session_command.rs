@@ -2,13 +2,15 @@
 
 use std::rc::Rc;
 
+use topology::ShardId;
+
 use super::super::fault::Fault;
 use super::super::planning::OneShard;
 use super::super::state::Session;
 use super::super::transaction::{LogEntry, State};
 use super::Invocation;
 use crate::error::RouterError;
-use crate::plan::{DiscardTarget, Plan, SessionCommand};
+use crate::plan::{Action, DiscardTarget, Plan, SessionCommand};
 use crate::route::Arguments;
 
 impl Session {
@@ -58,11 +60,11 @@ impl Session {
             C::Deallocate(name) => self.sql_deallocate(name.as_deref()),
             C::DeclareCursor {
                 name,
+                hold,
                 plan: inner,
                 text,
-                ..
             } => {
-                self.declare_cursor(name, inner, text, plan, invocation)
+                self.declare_cursor((name, *hold), inner, text, plan, invocation)
                     .await
             }
             C::Fetch { cursor, text } => self.fetch(cursor, text, invocation).await,
@@ -169,10 +171,11 @@ impl Session {
         Ok(())
     }
 
-    /// DECLARE: the cursor lives on the shard that its query needs.
+    /// DECLARE: the cursor lives on the shard that its query needs; one WITH HOLD on the home shard
+    /// only, whose connection stays with the client.
     async fn declare_cursor(
         &mut self,
-        name: &str,
+        (name, hold): (&str, bool),
         inner: &Plan,
         text: &str,
         plan: &Plan,
@@ -182,11 +185,18 @@ impl Session {
             Invocation::Simple { .. } => Arguments::Whole,
             Invocation::Extended { .. } => invocation.arguments(),
         };
-        let OneShard::Shard(shard) = self.one_shard(inner, arguments) else {
-            return Err(match &inner.action {
-                crate::plan::Action::Refuse(error) => error.clone().into(),
-                _ => cursor_over_shards(name).into(),
-            });
+        let shard = match self.one_shard(inner, arguments) {
+            OneShard::Shard(_) if hold && matches!(inner.action, Action::AnyShard) => self.home(),
+            OneShard::Shard(shard) if hold && shard != self.home() => {
+                return Err(held_elsewhere(name).into());
+            }
+            OneShard::Shard(shard) => shard,
+            OneShard::No => {
+                return Err(match &inner.action {
+                    Action::Refuse(error) => error.clone().into(),
+                    _ => cursor_over_shards(name).into(),
+                });
+            }
         };
         let index = self.joined(shard).await?;
         self.note_effect(index, plan.effect);
@@ -202,11 +212,19 @@ impl Session {
         text: &str,
         invocation: &Invocation<'_>,
     ) -> Result<(), Fault> {
-        let shard = self.shard_of_cursor(cursor);
-        let shard = shard.unwrap_or_else(|| self.any_shard());
+        let shard = self.cursor_shard(cursor);
         let index = self.joined(shard).await?;
         self.forward_text(index, text, invocation).await?;
         Ok(())
+    }
+
+    /// Where a cursor is: of those that outlive their transaction it is not noted, they are at home.
+    fn cursor_shard(&self, name: &str) -> ShardId {
+        match self.shard_of_cursor(name) {
+            Some(shard) => shard,
+            None if self.pinned => self.home(),
+            None => self.any_shard(),
+        }
     }
 
     async fn close_cursor(
@@ -216,10 +234,13 @@ impl Session {
     ) -> Result<(), Fault> {
         let Some(name) = name else {
             self.cursors.clear();
+            if self.pinned {
+                let home = self.home();
+                self.joined(home).await?;
+            }
             return self.run_on_all_joined(invocation.text(), invocation).await;
         };
-        let shard = self.shard_of_cursor(name);
-        let shard = shard.unwrap_or_else(|| self.any_shard());
+        let shard = self.cursor_shard(name);
         let index = self.joined(shard).await?;
         self.forward_text(index, invocation.text(), invocation)
             .await?;
@@ -230,7 +251,9 @@ impl Session {
 
     /// LOCK TABLE on every shard, in shard order, so that two of them cannot lock crosswise.
     async fn lock_table(&mut self, text: &str, invocation: &Invocation<'_>) -> Result<(), Fault> {
-        self.require_transaction("LOCK TABLE")?;
+        if self.transaction.state == State::Idle {
+            self.require_transaction("LOCK TABLE")?;
+        }
         let shards = self.space.state.map.shards().to_vec();
         for (position, shard) in shards.iter().enumerate() {
             let index = self.joined(*shard).await?;
@@ -285,6 +308,17 @@ fn text_parameter(invocation: &Invocation<'_>, number: u16) -> Result<String, Fa
         Some((_, Some(bytes))) => Ok(String::from_utf8_lossy(bytes).into_owned()),
         _ => Ok(String::new()),
     }
+}
+
+fn held_elsewhere(name: &str) -> RouterError {
+    RouterError::unsupported(
+        "cursor-with-hold",
+        "a cursor WITH HOLD over a sharded table is not supported",
+    )
+    .detail(format!(
+        "Cursor \"{name}\" would keep a connection of its shard beyond the transaction."
+    ))
+    .hint("Use a cursor without WITH HOLD, inside a transaction.")
 }
 
 fn cursor_over_shards(name: &str) -> RouterError {

@@ -45,8 +45,8 @@ impl Session {
     }
 
     pub(super) async fn commit_command(&mut self, chain: bool) -> Result<(), Fault> {
-        if self.transaction.state == State::Idle || self.transaction.implicit {
-            if chain && self.transaction.state == State::Idle {
+        if self.is_outside_block() {
+            if chain {
                 return Err(no_transaction_to_chain("COMMIT AND CHAIN").into());
             }
             self.warn_no_transaction();
@@ -66,7 +66,7 @@ impl Session {
     }
 
     pub(super) async fn rollback_command(&mut self, chain: bool) -> Result<(), Fault> {
-        if self.transaction.state == State::Idle {
+        if self.is_outside_block() {
             if chain {
                 return Err(no_transaction_to_chain("ROLLBACK AND CHAIN").into());
             }
@@ -79,6 +79,11 @@ impl Session {
         }
         self.answer_complete("ROLLBACK");
         Ok(())
+    }
+
+    /// No transaction that the client has begun.
+    fn is_outside_block(&self) -> bool {
+        self.transaction.state == State::Idle || self.transaction.implicit
     }
 
     fn warn_no_transaction(&mut self) {
@@ -133,7 +138,7 @@ impl Session {
     }
 
     pub(super) fn require_transaction(&self, command: &str) -> Result<(), Fault> {
-        if self.transaction.state == State::Idle || self.transaction.implicit {
+        if self.is_outside_block() {
             let text = format!("{command} can only be used in transaction blocks");
             return Err(RouterError::new("25P01", text).into());
         }

@@ -90,9 +90,10 @@ impl Session {
     async fn commit_branch(&mut self, index: usize) -> Result<(), Fault> {
         let branch = &mut self.transaction.branches[index];
         branch.begun = false;
-        let outcome = branch.server.query("COMMIT", &self.worker.parameters).await;
-        match outcome {
-            Ok(_) => Ok(()),
+        branch.server.queue_query(b"COMMIT");
+        match last_tag(&mut branch.server, &self.worker.parameters).await {
+            Ok(command_tag) if command_tag == "COMMIT" => Ok(()),
+            Ok(_) => Err(rolled_back(branch.server.shard)),
             Err(QueryError::Refused(bytes)) => Err(Fault::Shard(bytes)),
             Err(QueryError::Server(error)) => {
                 let shard = self.transaction.branches[index].server.shard;
@@ -217,13 +218,7 @@ impl Session {
         if branch.prepared {
             return Ok(());
         }
-        let shard = branch.server.shard;
-        Err(
-            RouterError::new("40000", "the transaction was rolled back on a shard")
-                .detail(format!("Shard {shard} could not prepare to commit."))
-                .hint("Run the transaction again.")
-                .into(),
-        )
+        Err(rolled_back(branch.server.shard))
     }
 
     /// The lead writes the decision and commits, in one write.
@@ -332,6 +327,14 @@ async fn last_tag(
         }
     }
     refusal.map_or(Ok(command_tag), |bytes| Err(QueryError::Refused(bytes)))
+}
+
+/// The shard had failed the transaction before, and says so only in its command tag.
+fn rolled_back(shard: topology::ShardId) -> Fault {
+    RouterError::new("40000", "the transaction was rolled back on a shard")
+        .detail(format!("Shard {shard} could not commit."))
+        .hint("Run the transaction again.")
+        .into()
 }
 
 /// SQLSTATE 08007: the client cannot be told what became of its transaction.
