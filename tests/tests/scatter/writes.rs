@@ -79,3 +79,24 @@ async fn a_transaction_over_all_shards_is_kept_or_undone_as_a_whole() {
         }
     }
 }
+
+#[tokio::test]
+async fn statements_prepared_in_sql_run_on_all_shards() {
+    let database = database("sql_prepared").await;
+    let mut both = Both::connect(&database).await;
+    for sql in [
+        "prepare p (int) as select count(*), sum(amount) from items where amount > $1",
+        "execute p(3)",
+        "prepare u (int) as update items set amount = amount + $1 where id = 1",
+        "execute u(2)",
+        "begin; execute u(1); execute p(4)",
+        "execute p(5)",
+        "rollback",
+        "execute p(3)",
+        "execute p(1 + 1)",
+        "deallocate p",
+        "execute p(3)",
+    ] {
+        both.query(sql).await;
+    }
+}
