@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustc_hash::FxHashMap;
+use tokio::sync::Notify;
 use topology::ShardId;
 
 /// One shard's count.
@@ -26,6 +27,8 @@ pub struct Permits {
     /// Further connections a shard, only for sessions with a [`ReserveRight`].
     reserve: usize,
     rights_taken: AtomicUsize,
+    /// Rung when somebody begins to wait, and when a permit is free for another worker: all listen.
+    bell: Notify,
 }
 
 impl Permits {
@@ -41,6 +44,7 @@ impl Permits {
             limit,
             reserve: (limit / 4).max(1),
             rights_taken: AtomicUsize::new(0),
+            bell: Notify::new(),
         }
     }
 
@@ -89,11 +93,22 @@ impl Permits {
             .map_or(0, |shard| shard.waiting.load(Ordering::Acquire))
     }
 
+    /// Wakes the workers: there may be something to give, or somebody to give it to.
+    pub fn ring(&self) {
+        self.bell.notify_waiters();
+    }
+
+    /// Until the next [`Self::ring`].
+    pub async fn rung(&self) {
+        self.bell.notified().await;
+    }
+
     /// Counts the caller among those that wait until the guard is dropped.
     pub fn wait(self: &Arc<Self>, shard: ShardId) -> Waiting {
         if let Some(count) = self.shards.get(&shard) {
             count.waiting.fetch_add(1, Ordering::AcqRel);
         }
+        self.ring();
         Waiting {
             permits: Arc::clone(self),
             shard,

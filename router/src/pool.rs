@@ -21,7 +21,7 @@ use crate::backend::connect::{Account, ConnectError, Connector};
 use crate::config::Config;
 use crate::error::RouterError;
 use crate::metrics::{ShardMetrics, WorkerMetrics};
-use crate::permits::{Permit, Permits, ReserveRight};
+use crate::permits::{Permit, Permits, ReserveRight, Waiting};
 use figures::Waits;
 
 /// What somebody who waited is given.
@@ -39,6 +39,8 @@ struct Waiter {
     /// It holds connections of other shards.
     holding: bool,
     grant: oneshot::Sender<Grant>,
+    /// Counted among those that wait as long as it is in the queue.
+    _waiting: Waiting,
 }
 
 /// One shard's connections on this worker.
@@ -47,6 +49,10 @@ struct ShardPool {
     #[expect(clippy::vec_box, reason = "moved between lists by pointer")]
     idle: FxHashMap<u32, Vec<Box<Server>>>,
     waiters: VecDeque<Waiter>,
+    /// Connections given to waiters of this worker in a row, while others waited elsewhere.
+    kept_in_a_row: usize,
+    /// When a connection was last given up for another worker.
+    yielded: Option<Instant>,
     /// Taken and not yet given back: for the figures only.
     leased: usize,
     metrics: Arc<ShardMetrics>,
@@ -129,8 +135,7 @@ impl Pools {
             return Ok(server);
         }
         let permit = self
-            .permits
-            .acquire(shard)
+            .acquire_in_turn(shard)
             .or_else(|| self.evict_other(shard))
             .or_else(|| self.reserved(shard, holding, right));
         if let Some(permit) = permit {
@@ -144,6 +149,14 @@ impl Pools {
                 self.open(shard, account, permit).await
             }
         }
+    }
+
+    /// A permit, unless it was just left to another worker's waiters.
+    fn acquire_in_turn(&self, shard: ShardId) -> Option<Permit> {
+        if self.pool(&mut self.shards.borrow_mut(), shard).yields() {
+            return None;
+        }
+        self.permits.acquire(shard)
     }
 
     /// A permit of the reserve, for a caller that has the right to it or can get it.
@@ -185,13 +198,7 @@ impl Pools {
     fn evict_other(&self, shard: ShardId) -> Option<Permit> {
         let mut shards = self.shards.borrow_mut();
         let pool = shards.get_mut(&shard)?;
-        let oldest = pool
-            .idle
-            .values_mut()
-            .filter(|servers| !servers.is_empty())
-            .min_by_key(|servers| servers[0].idle_since)?;
-        pool.metrics.idle.decrement();
-        close_quietly(oldest.remove(0))
+        close_quietly(pool.take_oldest_idle()?)
     }
 
     async fn wait(
@@ -220,7 +227,6 @@ impl Pools {
         holding: bool,
     ) -> Result<Grant, RouterError> {
         let granted = self.enqueue(shard, account, holding)?;
-        let _waiting = self.permits.wait(shard);
         let longest = self.config.pool.checkout_timeout;
         match tokio::time::timeout(longest, granted).await {
             Ok(Ok(grant)) => Ok(grant),
@@ -249,6 +255,7 @@ impl Pools {
             account: Rc::clone(account),
             holding,
             grant,
+            _waiting: self.permits.wait(shard),
         };
         if holding {
             pool.waiters.push_front(waiter);
@@ -274,18 +281,34 @@ impl Pools {
             }
             return;
         }
-        if let Some(server) = hand_to_waiter(pool, server) {
-            if self.permits.waiting(shard) > 0 && pool.waiters.is_empty() {
-                // Somebody waits on another worker: free the permit for it.
-                close_quietly(server);
-            } else {
-                pool.metrics.idle.increment();
-                pool.idle
-                    .entry(server.account.number)
-                    .or_default()
-                    .push(trimmed(server));
-            }
+        if self.is_others_turn(pool, shard) {
+            pool.yielded = Some(Instant::now());
+            close_quietly(server);
+            return self.permits.ring();
         }
+        if let Some(server) = hand_to_waiter(pool, server) {
+            pool.metrics.idle.increment();
+            pool.idle
+                .entry(server.account.number)
+                .or_default()
+                .push(trimmed(server));
+        }
+    }
+
+    /// Somebody waits on another worker, and nobody here, or those here were served long enough.
+    fn is_others_turn(&self, pool: &mut ShardPool, shard: ShardId) -> bool {
+        const KEPT_AT_MOST: usize = 4;
+        pool.waiters.retain(|waiter| !waiter.grant.is_closed());
+        pool.kept_in_a_row += 1;
+        if self.permits.waiting(shard) <= pool.waiters.len() {
+            pool.kept_in_a_row = 0;
+            return false;
+        }
+        let turn = pool.waiters.is_empty() || pool.kept_in_a_row > KEPT_AT_MOST;
+        if turn {
+            pool.kept_in_a_row = 0;
+        }
+        turn
     }
 
     /// The connection is broken, out of step, too old, or above the limit.
@@ -297,7 +320,8 @@ impl Pools {
 
     /// A permit is free: to the next waiter of this worker, else back to all.
     fn pass_on(&self, pool: &mut ShardPool, permit: Permit) {
-        if self.permits.above_limit(permit.shard()) {
+        let shard = permit.shard();
+        if self.permits.above_limit(shard) {
             return;
         }
         let mut grant = Grant::Permit(permit);
@@ -307,6 +331,42 @@ impl Pools {
                 Err(back) => grant = back,
             }
         }
+        drop(grant);
+        if self.permits.waiting(shard) > 0 {
+            self.permits.ring();
+        }
+    }
+
+    /// Until there may be something to [tend](Self::tend) to.
+    pub async fn rung(&self) {
+        self.permits.rung().await;
+    }
+
+    /// Gives what is free to those that wait, here or on another worker; to be called when the bell
+    /// rings, and now and then.
+    pub fn tend(&self) {
+        self.make_room();
+        self.wake_waiters();
+    }
+
+    /// Closes idle connections for as many as wait on other workers.
+    fn make_room(&self) {
+        let mut shards = self.shards.borrow_mut();
+        let mut made = false;
+        for (shard, pool) in shards.iter_mut() {
+            let waiting = self.permits.waiting(*shard);
+            for _ in 0..waiting.saturating_sub(pool.waiters.len()) {
+                let Some(server) = pool.take_oldest_idle() else {
+                    break;
+                };
+                close_quietly(server);
+                pool.yielded = Some(Instant::now());
+                made = true;
+            }
+        }
+        if made {
+            self.permits.ring();
+        }
     }
 
     /// Lets waiters open connections with permits and rights that others have freed; to be called
@@ -315,7 +375,7 @@ impl Pools {
         let mut shards = self.shards.borrow_mut();
         for (shard, pool) in shards.iter_mut() {
             pool.waiters.retain(|waiter| !waiter.grant.is_closed());
-            while !pool.waiters.is_empty() {
+            while !pool.waiters.is_empty() && !pool.yields() {
                 let Some(permit) = self.permits.acquire(*shard) else {
                     break;
                 };
@@ -371,6 +431,27 @@ impl Pools {
             }
             pool.idle.retain(|_, servers| !servers.is_empty());
         }
+    }
+}
+
+/// For so long what was given up for another worker is not taken back.
+const YIELDED_FOR: Duration = Duration::from_millis(20);
+
+impl ShardPool {
+    /// A connection was just given up for another worker.
+    fn yields(&self) -> bool {
+        self.yielded.is_some_and(|at| at.elapsed() < YIELDED_FOR)
+    }
+
+    /// The idle connection that was longest unused, of whatever account.
+    fn take_oldest_idle(&mut self) -> Option<Box<Server>> {
+        let oldest = self
+            .idle
+            .values_mut()
+            .filter(|servers| !servers.is_empty())
+            .min_by_key(|servers| servers[0].idle_since)?;
+        self.metrics.idle.decrement();
+        Some(oldest.remove(0))
     }
 }
 

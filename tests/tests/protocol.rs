@@ -11,6 +11,8 @@ mod pipeline_blocks;
 mod pipelines;
 #[path = "protocol/prepared.rs"]
 mod prepared;
+#[path = "protocol/scarce.rs"]
+mod scarce;
 #[path = "protocol/script.rs"]
 mod script;
 #[path = "protocol/settings.rs"]

@@ -16,6 +16,8 @@ impl ShardPool {
         Self {
             idle: FxHashMap::default(),
             waiters: Default::default(),
+            kept_in_a_row: 0,
+            yielded: None,
             leased: 0,
             metrics,
         }

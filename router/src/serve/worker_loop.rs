@@ -73,9 +73,10 @@ async fn serve(state: Rc<WorkerState>, shared: Shared, mut inbox: WorkerInbox) {
                 None | Some(WorkerMessage::Shutdown) => break,
                 Some(message) => take(&state, &shared, message),
             },
+            () = state.pools.rung() => state.pools.tend(),
             _ = tick.tick() => {
                 ticks = ticks.wrapping_add(1);
-                state.pools.wake_waiters();
+                state.pools.tend();
                 state.ticks.set(ticks);
                 if ticks.is_multiple_of(10) {
                     state.pools.sweep();
@@ -162,6 +163,7 @@ async fn one_client(state: Rc<WorkerState>, shared: Shared, client: NewClient) {
 async fn cancel(state: Rc<WorkerState>, session: SessionId, delivered: oneshot::Sender<()>) {
     let found = state.sessions.borrow().get(&session).cloned();
     if let Some(session) = found {
+        session.cancelled.notify_waiters();
         session
             .cancels_under_way
             .set(session.cancels_under_way.get() + 1);

@@ -62,6 +62,9 @@ impl Session {
 
     /// Writes the ErrorResponse of a fault into `out`. Faults that end the session come back.
     pub(super) fn answer_fault(&mut self, fault: Fault) -> Result<(), Fault> {
+        if matches!(fault, Fault::ClientGone(_) | Fault::Fatal(_)) {
+            return Err(fault);
+        }
         self.slots.clear();
         match fault {
             Fault::Router(error) => {
@@ -101,6 +104,9 @@ impl Session {
         fault: Fault,
         at_sync: bool,
     ) -> Result<(), Fault> {
+        if matches!(fault, Fault::ClientGone(_) | Fault::Fatal(_)) {
+            return Err(fault);
+        }
         let fault = if self.drain_before_fault().await {
             fault
         } else {

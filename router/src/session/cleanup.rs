@@ -104,7 +104,7 @@ impl Session {
         self.worker.metrics.clients.decrement();
         let shared = Rc::clone(&self.shared);
         shared.cancels_delivered().await;
-        let busy = !self.slots.is_empty() || self.copy.is_some();
+        let busy = self.serving || !self.slots.is_empty() || self.copy.is_some();
         for mut branch in std::mem::take(&mut self.transaction.branches) {
             if busy || branch.unsynced || self.pinned {
                 self.cancel_and_close(branch.server).await;

@@ -1,6 +1,8 @@
 //! Server connections for the statement at hand: joining shards, and letting them go.
 
+use std::future::poll_fn;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 
 use bytes::BufMut;
 use smallvec::SmallVec;
@@ -8,12 +10,14 @@ use topology::ShardId;
 use wire::frontend::write;
 
 use super::fault::Fault;
+use super::relay::client_is_gone;
 use super::shared::{CancelTarget, WAITING};
 use super::slots::Slot;
 use super::state::Session;
 use super::transaction::{Branch, State};
 use crate::backend::Server;
 use crate::config::PoolMode;
+use crate::error::RouterError;
 
 impl Session {
     /// The branch of `shard`, which joins if it has not. Outside a transaction a branch lasts for
@@ -59,10 +63,16 @@ impl Session {
         let worker = Rc::clone(&self.worker);
         let before = self.shared.status.replace(WAITING);
         let right = &mut self.transaction.reserve_right;
-        let leasing = worker.pools.lease(shard, &self.account, holding, right);
-        let leased = leasing.await;
+        let leased = tokio::select! {
+            biased;
+            leased = worker.pools.lease(shard, &self.account, holding, right) => leased.map_err(Fault::from),
+            () = self.shared.cancelled.notified() => Err(cancelled().into()),
+            () = poll_fn(|cx| until_gone(&self.client, cx)) => {
+                Err(Fault::ClientGone(std::io::ErrorKind::ConnectionReset.into()))
+            }
+        };
         self.shared.status.set(before);
-        Ok(leased?)
+        leased
     }
 
     /// As [`Self::branch`], and inside the transaction if one is open: `BEGIN` goes ahead of the
@@ -125,6 +135,20 @@ impl Session {
         if self.transaction.reserve_right.take().is_some() {
             self.worker.pools.wake_waiters();
         }
+    }
+}
+
+/// As PostgreSQL says it of a statement that was cancelled.
+fn cancelled() -> RouterError {
+    RouterError::new("57014", "canceling statement due to user request")
+}
+
+/// Ready once the client has left.
+fn until_gone(client: &crate::stream::Stream, cx: &mut Context<'_>) -> Poll<()> {
+    if client_is_gone(client, cx) {
+        Poll::Ready(())
+    } else {
+        Poll::Pending
     }
 }
 

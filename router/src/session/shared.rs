@@ -291,6 +291,8 @@ pub struct SessionShared {
     /// Cancel requests on their way; connections are not given back meanwhile.
     pub cancels_under_way: Cell<u32>,
     pub cancel_done: Notify,
+    /// A cancel request has come: heard while the session waits for a server connection.
+    pub cancelled: Notify,
     /// The worker asks the session to end (shutdown, or idle for too long).
     pub stop: Notify,
     /// Why it is asked to.

@@ -58,6 +58,8 @@ pub struct Session {
     pub(super) rewrites_rows: bool,
     /// Keep replies in `out` until told otherwise.
     pub(super) hold_output: bool,
+    /// In the middle of a client's message: if the session ends here, shards may still be at work.
+    pub(super) serving: bool,
     /// A statement has failed and the client was told.
     pub(super) failed: bool,
     /// `client_encoding` is UTF8.
@@ -140,7 +142,9 @@ impl Session {
                 inbuf.reserve(header.length.saturating_sub(inbuf.len()));
                 return Ok(());
             };
+            self.serving = header.tag != wire::frontend::tag::TERMINATE;
             self.message(header.tag, message).await?;
+            self.serving = false;
             position += header.length;
         }
         inbuf.advance(position);
