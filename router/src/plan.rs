@@ -72,6 +72,9 @@ pub struct Effect {
     /// Needs one server session for good (LISTEN, temporary tables, session advisory locks, WITH
     /// HOLD cursors): pins the home shard's connection to the client.
     pub pins: bool,
+    /// Reads what this session last took from a local sequence (`currval`, `lastval`): only a server
+    /// connection of the client's own knows that.
+    pub reads_session_sequences: bool,
     /// After it PREPARE TRANSACTION is impossible on its branch (NOTIFY, temporary objects, ...),
     /// so that branch must be the lead.
     pub unpreparable: bool,

@@ -18,6 +18,7 @@ pub fn plan_explain(
     let options = Options::of(explain);
     let inner = plan(&inner, context);
     let effect = Effect {
+        reads_session_sequences: options.analyze && inner.effect.reads_session_sequences,
         writes: options.analyze && inner.effect.writes,
         pins: options.analyze && inner.effect.pins,
         unpreparable: options.analyze && inner.effect.unpreparable,

@@ -117,7 +117,13 @@ fn effect(calls: &Calls<'_>, context: &PlanContext<'_>) -> Effect {
         .special
         .iter()
         .any(|(call, class)| *class == Class::Home && call.name.starts_with("lo"));
+    let last_taken = |name: &str| matches!(name, "currval" | "lastval");
+    let reads_session_sequences = calls
+        .special
+        .iter()
+        .any(|(call, class)| *class == Class::Sequence && last_taken(&call.name));
     Effect {
+        reads_session_sequences,
         writes: notifies || large_objects || calls.may_write(context),
         pins: calls.has(Class::SessionLock),
         unpreparable: notifies,

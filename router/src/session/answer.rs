@@ -7,6 +7,7 @@ use wire::backend::{Report, Severity, write};
 use super::fault::Fault;
 use super::state::Session;
 use super::transaction::State;
+use crate::config::PoolMode;
 use crate::error::RouterError;
 use crate::log::SlowStatement;
 use crate::metrics::PlanKind;
@@ -130,6 +131,11 @@ impl Session {
 
     /// Refuses all but the end of a failed transaction, as PostgreSQL does.
     pub(super) fn check_not_failed(&self, plan: &Plan) -> Result<(), Fault> {
+        if plan.effect.reads_session_sequences
+            && self.worker.config.pool.mode == PoolMode::Transaction
+        {
+            return Err(session_sequence().into());
+        }
         if self.transaction.state != State::Failed || ends_transaction(plan) {
             return Ok(());
         }
@@ -200,6 +206,17 @@ pub(super) fn error_response(out: &mut bytes::BytesMut, severity: Severity, erro
         routine: error.id,
     };
     write::error_response(out, &report);
+}
+
+/// With transaction pooling the connection may have served another client in between, whose value
+/// would be the answer.
+fn session_sequence() -> RouterError {
+    RouterError::unsupported(
+        "session-sequence",
+        "currval and lastval of a local table's sequence need a session of their own",
+    )
+    .detail("Server connections pass between clients from one transaction to the next.")
+    .hint("Use INSERT ... RETURNING or nextval, or set pool.mode = \"session\".")
 }
 
 /// What PostgreSQL takes in a failed transaction.
