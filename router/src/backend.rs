@@ -68,6 +68,8 @@ pub struct Server {
     pub inbuf: BytesMut,
     /// To be sent.
     pub outbuf: BytesMut,
+    /// NotificationResponses that came among replies to the router's own statements: for the client.
+    pub notifications: BytesMut,
     pub shard: ShardId,
     pub process_id: u32,
     pub secret: Vec<u8>,
@@ -95,6 +97,7 @@ impl Server {
             stream,
             inbuf: BytesMut::new(),
             outbuf: BytesMut::new(),
+            notifications: BytesMut::new(),
             shard,
             process_id: 0,
             secret: Vec::new(),
@@ -203,6 +206,10 @@ impl Server {
             if let Some(header) = self.peek()? {
                 if self.inbuf.len() >= header.length {
                     let bytes = self.inbuf.split_to(header.length).freeze();
+                    if header.tag == wire::backend::tag::NOTIFICATION_RESPONSE {
+                        self.notifications.extend_from_slice(&bytes);
+                        continue;
+                    }
                     self.note(header.tag, &bytes[5..], intern);
                     return Ok(Message {
                         tag: header.tag,

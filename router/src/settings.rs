@@ -27,7 +27,7 @@ impl Settings {
             .keys()
             .filter(|name| !self.entries.contains_key(*name))
         {
-            sql.push_str(&format!("RESET {};", quote_name(name)));
+            sql.push_str(&reset_statement(name));
         }
         for (name, statement) in &self.entries {
             if from.entries.get(name) != Some(statement) {
@@ -37,6 +37,18 @@ impl Settings {
         }
         (!sql.is_empty()).then_some(sql)
     }
+}
+
+/// SET SESSION CHARACTERISTICS AS TRANSACTION, which is no setting, but sets three.
+pub const CHARACTERISTICS: &str = "session characteristics";
+
+fn reset_statement(name: &str) -> String {
+    if name == CHARACTERISTICS {
+        return "RESET default_transaction_isolation;RESET default_transaction_read_only;\
+                RESET default_transaction_deferrable;"
+            .to_owned();
+    }
+    format!("RESET {};", quote_name(name))
 }
 
 /// The statement for a startup parameter: `set_config` reads lists as the startup packet does.

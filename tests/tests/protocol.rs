@@ -5,6 +5,8 @@
 mod copies;
 #[path = "protocol/cursors.rs"]
 mod cursors;
+#[path = "protocol/leaks.rs"]
+mod leaks;
 #[path = "protocol/losses.rs"]
 mod losses;
 #[path = "protocol/pipeline_blocks.rs"]

@@ -123,7 +123,8 @@ impl Session {
         let home = self.space.state.map.home();
         let session_mode = self.worker.config.pool.mode == PoolMode::Session;
         for branch in std::mem::take(&mut self.transaction.branches) {
-            let server = branch.server;
+            let mut server = branch.server;
+            self.out.extend_from_slice(&server.notifications.split());
             let keep = session_mode || (self.pinned && server.shard == home);
             let above = !self.pinned && self.worker.pools.is_above_limit(server.shard);
             if keep && !above && server.is_clean() {

@@ -10,7 +10,7 @@ use super::oids::gives_binary_rows;
 use super::relay::Stopped;
 use super::state::Session;
 use super::transaction::{LogEntry, SettingChange, State};
-use crate::settings::{Entries, Settings, quote_literal, split_identifiers};
+use crate::settings::{CHARACTERISTICS, Entries, Settings, quote_literal, split_identifiers};
 
 impl Session {
     /// Brings a leased connection to this session's settings.
@@ -154,29 +154,22 @@ impl Session {
         if changes.is_empty() {
             return;
         }
-        let mut entries: Entries = self.settings.entries.clone();
-        for (_, change) in changes {
-            match change {
-                SettingChange::Set { name, statement } => {
-                    if name == "session_authorization" {
-                        entries.remove("role");
-                    }
-                    entries.insert(name, statement);
-                }
-                SettingChange::Reset(name) => {
-                    match self.base.entries.get(&name) {
-                        Some(statement) => entries.insert(name, statement.clone()),
-                        None => entries.remove(&name),
-                    };
-                }
-                SettingChange::ResetAll => {
-                    let kept = |name: &str| matches!(name, "role" | "session_authorization");
-                    entries.retain(|name, _| kept(name));
-                    entries.extend(self.base.entries.clone());
-                }
-            }
-        }
+        let entries = changed(self.settings.entries.clone(), &self.base.entries, changes);
         self.settings = self.worker.settings.intern(Settings { entries });
+    }
+
+    /// The connections of a committed transaction have what was set in it: whoever gets them next
+    /// must know. RESET takes them to the server's own value, not to that of the startup packet.
+    pub(super) fn note_settings_of_branches(&mut self, changes: &[(usize, SettingChange)]) {
+        if changes.is_empty() {
+            return;
+        }
+        for branch in &mut self.transaction.branches {
+            let server = &mut branch.server;
+            let before = server.settings.entries.clone();
+            let entries = changed(before, &Entries::default(), changes.to_vec());
+            server.settings = self.worker.settings.intern(Settings { entries });
+        }
     }
 
     /// `SELECT set_config('name', $n, local)`.
@@ -336,6 +329,39 @@ impl Session {
         }
         Ok(stopped)
     }
+}
+
+/// Settings after changes; `base`: what RESET goes back to.
+fn changed(mut entries: Entries, base: &Entries, changes: Vec<(usize, SettingChange)>) -> Entries {
+    for (_, change) in changes {
+        match change {
+            SettingChange::Set { name, statement } => {
+                if name == "session_authorization" {
+                    entries.remove("role");
+                }
+                let statement = match entries.remove(&name) {
+                    // It sets one of several settings, and leaves the others.
+                    Some(before) if name == CHARACTERISTICS && !before.ends_with(&statement) => {
+                        format!("{before};{statement}")
+                    }
+                    _ => statement,
+                };
+                entries.insert(name, statement);
+            }
+            SettingChange::Reset(name) => {
+                match base.get(&name) {
+                    Some(statement) => entries.insert(name, statement.clone()),
+                    None => entries.remove(&name),
+                };
+            }
+            SettingChange::ResetAll => {
+                let kept = |name: &str| matches!(name, "role" | "session_authorization");
+                entries.retain(|name, _| kept(name));
+                entries.extend(base.clone());
+            }
+        }
+    }
+    entries
 }
 
 pub(super) const SHOW_SEARCH_PATH: &str = "SHOW search_path";

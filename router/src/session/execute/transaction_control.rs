@@ -182,6 +182,7 @@ impl Session {
         self.extended.forget_portals();
         self.cursors.clear();
         if committed {
+            self.note_settings_of_branches(&ended.settings);
             self.keep_settings(ended.settings);
         }
         if ended.temporaries_touched {

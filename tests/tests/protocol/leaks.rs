@@ -1,0 +1,105 @@
+//! What one client has set, the next one on the same server connection does not see.
+
+use std::time::Duration;
+
+use tests::RawClient;
+
+use crate::scarce::{small, soon, things};
+
+const SEEN: &str = "select current_setting('timezone'), current_setting('search_path'), current_user, session_user,
+    current_setting('client_encoding'), current_setting('datestyle'), current_setting('application_name'),
+    current_setting('work_mem'), current_setting('transaction_read_only'), current_setting('default_transaction_isolation'),
+    (select count(*) from pg_prepared_statements where name !~ '^o'), (select count(*) from pg_cursors where name <> ''),
+    (select count(*) from pg_listening_channels()), to_regclass('pg_temp.own') is null,
+    (select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid())";
+
+#[tokio::test]
+async fn the_next_client_starts_afresh() {
+    let cluster = small(1, "");
+    let database = cluster.database("leaks");
+    let owner = things(&database).await;
+    owner.batch_execute("create role other").await.unwrap();
+    owner.batch_execute("create schema other").await.unwrap();
+    drop(owner);
+    let mut fresh = RawClient::connect(&database.url()).await;
+    fresh.query(SEEN);
+    let expected = fresh.transcript(1).await;
+    drop(fresh);
+    for words in [
+        "set timezone = 'Asia/Tokyo'",
+        "set search_path = other",
+        "set role other",
+        "set session authorization other",
+        "set client_encoding = 'LATIN1'",
+        "set datestyle = 'SQL, DMY'",
+        "set application_name = 'mine'",
+        "select set_config('work_mem', '1MB', false)",
+        "set session characteristics as transaction isolation level serializable",
+        "begin; set timezone = 'Asia/Tokyo'; set role other",
+        "begin; set local timezone = 'Asia/Tokyo'; commit",
+        "begin; set timezone = 'Asia/Tokyo'; savepoint a; set work_mem = '1MB'; rollback to a; commit",
+        "begin read only; select 1",
+        "prepare own as select 1; execute own",
+        "begin; declare own cursor for select 1",
+        "declare own cursor with hold for select id from lonely",
+        "listen own",
+        "create temporary table own (id int)",
+        "select pg_advisory_lock(7)",
+        "begin; select pg_advisory_xact_lock(7)",
+        "discard all",
+    ] {
+        for whole in [false, true] {
+            let mut client = RawClient::connect(&database.url()).await;
+            if whole {
+                client.query(words);
+                client.transcript(1).await;
+            } else {
+                for statement in words.split("; ") {
+                    client.query(statement);
+                    client.transcript(1).await;
+                }
+            }
+            drop(client);
+            for _ in 0..3 {
+                let mut next = soon("connect", RawClient::connect(&database.url())).await;
+                next.query(SEEN);
+                let seen = soon("seen", next.transcript(1)).await;
+                assert_eq!(seen, expected, "after {words}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn notifications_come_while_the_client_is_idle() {
+    let cluster = small(2, "");
+    let database = cluster.database("listen");
+    let other = things(&database).await;
+    let mut client = RawClient::connect(&database.url()).await;
+    client.query("listen news");
+    client.transcript(1).await;
+    soon("notify", other.batch_execute("notify news, 'hot'"))
+        .await
+        .unwrap();
+    assert_eq!(
+        client.heard(Duration::from_millis(500)).await,
+        ["message A"]
+    );
+    // Not before the end of its own transaction.
+    client.query("begin");
+    client.query("select name from lonely");
+    client.transcript(2).await;
+    soon("notify", other.batch_execute("notify news, 'cold'"))
+        .await
+        .unwrap();
+    assert!(client.heard(Duration::from_millis(300)).await.is_empty());
+    client.query("commit");
+    let heard = client.heard(Duration::from_millis(500)).await;
+    assert!(heard.contains(&"message A".to_owned()), "{heard:?}");
+    client.query("unlisten *");
+    client.transcript(1).await;
+    soon("notify", other.batch_execute("notify news, 'late'"))
+        .await
+        .unwrap();
+    assert!(client.heard(Duration::from_millis(300)).await.is_empty());
+}
