@@ -105,7 +105,7 @@ async fn transactions_over_shards_do_not_starve_one_another() {
         async move {
             let client = database.client().await;
             for round in 0..5 {
-                let (a, b) = if (number + round) % 2 == 0 {
+                let (a, b) = if usize::is_multiple_of(number + round, 2) {
                     (0, 1)
                 } else {
                     (1, 0)
