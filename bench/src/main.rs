@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod commit;
 mod compare;
 mod endpoint;
 mod idle;
@@ -19,9 +20,11 @@ mod procfs;
 mod profile;
 mod programs;
 mod report;
+mod scatter;
 mod server;
 mod stage;
 mod statistics;
+mod stream;
 
 #[derive(Parser)]
 #[command(about = "Compares direct PostgreSQL, PgBouncer and Oskol on this machine")]
@@ -34,8 +37,14 @@ struct Arguments {
 enum Command {
     /// Throughput, latency and CPU per query, all legs interleaved in one run.
     Compare(compare::Options),
+    /// What a commit costs on one shard and in two phases, and consistent reads cost writers.
+    Commit(commit::Options),
     /// Memory per idle client, and whether idle clients disturb active ones.
     Idle(idle::Options),
+    /// Statements over all rows: four shards beside one PostgreSQL that has all of them.
+    Scatter(scatter::Options),
+    /// Millions of rows through the router and back, with its memory watched.
+    Stream(stream::Options),
     /// Samples the proxy's stacks under load (needs `perf`).
     Profile(profile::Options),
 }
@@ -60,7 +69,10 @@ async fn main() -> ExitCode {
 async fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Compare(options) => compare::run(options).await,
+        Command::Commit(options) => commit::run(options).await,
         Command::Idle(options) => idle::run(options).await,
+        Command::Scatter(options) => scatter::run(options).await,
+        Command::Stream(options) => stream::run(options).await,
         Command::Profile(options) => profile::run(options).await,
     }
 }

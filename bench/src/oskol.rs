@@ -27,18 +27,20 @@ pub struct Oskol {
 }
 
 impl Oskol {
-    /// `pool` server connections per shard, at most `clients` clients.
+    /// `pool` server connections per shard, at most `clients` clients; `settings` are the shards'.
     pub async fn start(
         directory: &Path,
         shards: usize,
         pool: usize,
         clients: usize,
+        settings: &[&str],
     ) -> anyhow::Result<Self> {
         let program = programs::oskol()?;
         let name = format!("oskol{shards}");
         let mut servers = Vec::with_capacity(shards);
         for number in 0..shards {
-            servers.push(Postgres::start(&format!("{name}-shard{number}"), directory).await?);
+            let shard = format!("{name}-shard{number}");
+            servers.push(Postgres::start(&shard, directory, settings).await?);
         }
         let port = free_port()?;
         let file = directory.join(format!("{name}.toml"));

@@ -27,14 +27,17 @@ const SETTINGS: &[&str] = &[
     "jit=off",
 ];
 
+/// What a server needs so that an acknowledged commit survives a crash.
+pub const DURABLE: &[&str] = &["fsync=on", "synchronous_commit=on"];
+
 pub struct Postgres {
     pub endpoint: Endpoint,
     _server: Server,
 }
 
 impl Postgres {
-    /// Initialises and starts a server in `directory/NAME`.
-    pub async fn start(name: &str, directory: &Path) -> anyhow::Result<Self> {
+    /// Initialises and starts a server in `directory/NAME`; `settings` come after the shared ones.
+    pub async fn start(name: &str, directory: &Path, settings: &[&str]) -> anyhow::Result<Self> {
         let programs = programs::postgres()?;
         let owner = Owner::choose()?;
         let data = directory.join(name);
@@ -43,7 +46,7 @@ impl Postgres {
         let port = free_port()?;
         let mut command = owner.command_that_dies(programs.program("postgres"), Some("INT"));
         command.arg("-D").arg(&data).args(["-p", &port.to_string()]);
-        for setting in SETTINGS {
+        for setting in SETTINGS.iter().chain(settings) {
             command.args(["-c", setting]);
         }
         // SIGINT is PostgreSQL's fast shutdown.

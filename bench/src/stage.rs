@@ -56,7 +56,7 @@ impl Stage {
         let directory = self.directory.path();
         if self.plain.is_none() {
             eprintln!("starting and filling PostgreSQL");
-            let server = Postgres::start("plain", directory).await?;
+            let server = Postgres::start("plain", directory, &[]).await?;
             fill(&server.endpoint, setup.scale).await?;
             self.plain = Some(server);
         }
@@ -70,7 +70,14 @@ impl Stage {
 
     async fn add_oskol(&mut self, shards: usize, setup: &Setup) -> anyhow::Result<()> {
         eprintln!("starting and filling Oskol on {shards} shard(s)");
-        let oskol = Oskol::start(self.directory.path(), shards, setup.pool, setup.clients).await?;
+        let oskol = Oskol::start(
+            self.directory.path(),
+            shards,
+            setup.pool,
+            setup.clients,
+            &[],
+        )
+        .await?;
         fill(&oskol.endpoint, setup.scale).await?;
         ensure_divided(&oskol).await?;
         self.oskols.push(oskol);

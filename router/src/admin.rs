@@ -9,11 +9,12 @@ pub mod board;
 pub mod command;
 pub mod health;
 pub mod http;
+pub mod locks;
 pub mod reply;
 mod show;
 pub mod table;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -25,6 +26,7 @@ use crate::worker::{WorkerHandle, WorkerMessage, WorkerReport};
 use averages::Averages;
 pub use board::Board;
 pub use command::Command;
+pub use locks::{LockParty, LockWait, LockWaits};
 pub use table::{AdminTable, Column, Kind};
 
 /// Name of the admin database.
@@ -42,6 +44,13 @@ pub struct AdminState {
     pub workers: Vec<WorkerHandle>,
     pub board: Arc<Board>,
     averages: Averages,
+    locks: OnceLock<Box<dyn LockWaits>>,
+}
+
+impl std::fmt::Debug for dyn LockWaits {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("LockWaits")
+    }
 }
 
 impl AdminState {
@@ -58,7 +67,21 @@ impl AdminState {
             workers,
             board,
             averages: Averages::default(),
+            locks: OnceLock::new(),
         })
+    }
+
+    /// Who lists the shards' locks.
+    pub fn ask_for_locks(&self, of: Box<dyn LockWaits>) {
+        // Asked of one for good.
+        let _ = self.locks.set(of);
+    }
+
+    async fn lock_waits(&self) -> Result<Vec<LockWait>, RouterError> {
+        match self.locks.get() {
+            Some(locks) => locks.lock_waits().await,
+            None => Ok(Vec::new()),
+        }
     }
 
     /// Whether `user` may connect to the admin database.

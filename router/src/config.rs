@@ -27,6 +27,7 @@ pub struct Config {
     pub client_tls: ClientTls,
     pub pool: PoolConfig,
     pub limits: Limits,
+    pub transactions: TransactionsConfig,
     pub admin: AdminConfig,
     pub log: LogConfig,
     pub tables: Vec<TableRule>,
@@ -187,6 +188,23 @@ pub struct PoolConfig {
 }
 
 #[derive(Debug, Clone)]
+pub struct TransactionsConfig {
+    /// Of sessions that do not set `oskol.cross_shard_reads`.
+    pub cross_shard_reads: CrossShardReads,
+    /// Longest wait for the barrier around snapshots, of readers and of writers.
+    pub barrier_timeout: Duration,
+}
+
+/// What a READ COMMITTED statement sees that reads on several shards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CrossShardReads {
+    /// Each shard as it was when the statement came there.
+    Plain,
+    /// All shards as they were at one moment.
+    Consistent,
+}
+
+#[derive(Debug, Clone)]
 pub struct Limits {
     /// Longest run of one statement; zero: none.
     pub statement_timeout: Duration,
@@ -196,6 +214,10 @@ pub struct Limits {
     pub idle_client_timeout: Duration,
     /// Bytes of rows the router may hold for one merge.
     pub merge_bytes: usize,
+    /// Bytes of rows that all cursors and portals may keep in temporary files, together.
+    pub cursor_bytes: usize,
+    /// Bytes of rows that one statement may pull from shards to be finished on another.
+    pub gather_bytes: usize,
     /// Plans cached per worker.
     pub plan_cache: usize,
     /// Prepared statements of one client.

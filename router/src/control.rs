@@ -9,10 +9,12 @@ mod bootstrap;
 mod changes;
 mod connections;
 mod database;
+mod deadlocks;
 mod error;
 mod gid;
 mod inner;
 mod load;
+mod locks;
 mod recovery;
 mod roles;
 mod sequences;
@@ -21,14 +23,16 @@ mod watch;
 
 use std::future::Future;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use topology::ShardId;
 use wire::sqlstate;
 
-use crate::admin::Board;
+use crate::admin::{Board, LockWait, LockWaits};
 use crate::config::Config;
 use crate::error::RouterError;
+use crate::gate::Gate;
 use crate::handshake::{RoleSecret, RoleSecrets};
 use crate::metrics::Metrics;
 use crate::plan::SequenceName;
@@ -198,22 +202,71 @@ impl Control {
         &self.inner.recovery.live
     }
 
+    /// Which commits of one shard pass.
+    pub(crate) fn gate(&self) -> &Arc<Gate> {
+        &self.inner.gate
+    }
+
+    /// Commits what is prepared on the shards named and known to be decided; whoever else does the same does no harm.
+    ///
+    /// # Errors
+    /// 08006 where a shard cannot be reached, or not within `limit`.
+    pub(crate) async fn finish_decided(
+        &self,
+        database: &str,
+        decided: Vec<(ShardId, String)>,
+        limit: Duration,
+    ) -> Result<(), RouterError> {
+        let database = database.to_owned();
+        self.request(async move |inner| {
+            let finished = inner.recovery.finish_decided(&database, &decided);
+            let timeout = |_| ControlError::Timeout {
+                what: "the end of a decided transaction",
+                limit,
+            };
+            tokio::time::timeout(limit, finished)
+                .await
+                .map_err(timeout)?
+        })
+        .await
+    }
+
     /// What admins see of the cluster.
     pub fn board(&self) -> Arc<Board> {
         Arc::clone(&self.inner.around.board)
     }
 
     /// The outcome of a transaction whose lead did not answer; waits for a lead that is just committing,
-    /// and is an abort for good if there was no decision. To be asked within a minute.
+    /// and is an abort for good if there was no decision. To be asked within minutes.
     pub async fn outcome(&self, database: &str, id: &GlobalId) -> Result<Outcome, RouterError> {
         let (database, id) = (database.to_owned(), id.clone());
         self.request(async move |inner| inner.recovery.settle(&database, &id).await)
             .await
     }
 
+    /// COMMIT PREPARED or ROLLBACK PREPARED on `shards`, as the lead has decided; what is done already is done.
+    pub async fn finish(
+        &self,
+        database: &str,
+        id: &GlobalId,
+        shards: &[ShardId],
+    ) -> Result<(), RouterError> {
+        let (database, id, shards) = (database.to_owned(), id.clone(), shards.to_vec());
+        self.request(async move |inner| {
+            let finished = inner.recovery.finish(&database, &id, &shards).await;
+            finished.map(|_| ())
+        })
+        .await
+    }
+
     /// Looks for transactions in doubt now and not only in a few seconds.
     pub fn recover_soon(&self) {
         self.inner.recover_now.notify_one();
+    }
+
+    /// A session waits for several shards, and for long: looks for deadlocks, soon and until none waits.
+    pub fn may_be_deadlocked(&self) {
+        self.inner.stalled.notify_one();
     }
 
     /// Removes decisions that nobody needs any more now and not only in a minute.
@@ -255,6 +308,17 @@ impl Control {
         // The task fails only by a panic or with the end of the thread.
         let done = self.inner.runtime.spawn(work(inner)).await;
         Ok(done.map_err(|_| ControlError::Stopped)??)
+    }
+}
+
+/// As the shards' lock tables have them now.
+impl LockWaits for Control {
+    fn lock_waits(&self) -> BoxFuture<'_, Result<Vec<LockWait>, RouterError>> {
+        Box::pin(self.request(async move |inner| {
+            let shards = inner.connections.shards().iter().map(|shard| shard.id);
+            let (waits, _) = locks::waits(&inner.connections, shards).await;
+            Ok(waits.into_iter().map(locks::Wait::shown).collect())
+        }))
     }
 }
 

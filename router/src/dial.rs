@@ -22,6 +22,11 @@ pub use crate::stream::Stream;
 /// "SSLRequest", PostgreSQL manual, section 55.7: length 8, code 80877103.
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
 
+/// What is sent and not acknowledged for so long has a dead peer. Keepalive does not see that: it is for idle
+/// connections, and the kernel by itself sends again for a quarter of an hour, in which locks would be held and
+/// transactions left in doubt.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
 /// A silent peer is found dead after about two minutes.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
@@ -163,7 +168,10 @@ fn tuned(stream: TcpStream) -> io::Result<TcpStream> {
         .with_time(KEEPALIVE_IDLE)
         .with_interval(KEEPALIVE_INTERVAL)
         .with_retries(KEEPALIVE_PROBES);
-    SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+    let socket = SockRef::from(&stream);
+    socket.set_tcp_keepalive(&keepalive)?;
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED))?;
     Ok(stream)
 }
 
@@ -192,4 +200,24 @@ async fn start_tls(
         .connect(name, stream)
         .await
         .map_err(failed)
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_peer_that_acknowledges_nothing_is_given_up() {
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await;
+        let listener = listener.expect("a free port");
+        let shard = ShardConfig {
+            id: topology::ShardId(0),
+            host: "127.0.0.1".into(),
+            port: listener.local_addr().expect("bound").port(),
+            weight: 1.0,
+        };
+        let stream = open_tcp(&shard).await.expect("somebody listens");
+        let limit = SockRef::from(&stream).tcp_user_timeout();
+        assert_eq!(limit.expect("an option"), Some(UNACKNOWLEDGED));
+    }
 }

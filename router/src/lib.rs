@@ -11,6 +11,8 @@ pub mod control;
 pub mod credentials;
 pub mod dial;
 pub mod error;
+mod fault_point;
+mod gate;
 pub mod handshake;
 pub mod listen;
 pub mod log;

@@ -3,7 +3,7 @@
 //! Takes a [`LogConfig`], once, at the start. Text or JSON to standard error. Never in it: parameters,
 //! literals of a statement, passwords, statements that set a password.
 
-mod statement;
+pub mod statement;
 
 use std::io::IsTerminal;
 

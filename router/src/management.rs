@@ -49,10 +49,11 @@ pub fn reason(error: &tokio_postgres::Error) -> String {
 }
 
 /// What management statements count on, whatever the role or the server has by default: names are
-/// printed and found alike, a decision is durable, nothing waits for a lock for ever.
+/// printed and found alike, a decision is durable, nothing waits for a lock for ever, or for a compiler (the planner takes
+/// views such as pg_locks for large).
 const SETTINGS: &str = "-c search_path=pg_catalog,pg_temp -c synchronous_commit=on \
     -c default_transaction_read_only=off -c default_transaction_isolation=read\\ committed \
-    -c client_min_messages=warning -c statement_timeout=60s -c lock_timeout=5s \
+    -c client_min_messages=warning -c jit=off -c statement_timeout=60s -c lock_timeout=5s \
     -c idle_in_transaction_session_timeout=60s";
 
 /// Notifications waiting to be read; what comes on top is dropped, as they only say "look again".

@@ -13,6 +13,7 @@ mod limit;
 mod merger;
 mod numeric;
 mod order;
+mod real;
 mod sort;
 mod tags;
 
@@ -22,7 +23,7 @@ use wire::backend::RowDescription;
 pub use column::Column;
 pub use error::MergeError;
 pub use limit::Limit;
-pub use merger::{Merger, Step};
+pub use merger::{Merger, Step, write_row};
 pub use sort::MergeSort;
 pub use tags::Tags;
 
@@ -75,12 +76,21 @@ pub struct SortKey {
 pub enum SortOrder {
     /// int2, int4, int8, oid
     Integer,
-    /// text, varchar under C or POSIX collation, bytea is not (its text form is hex)
+    /// text, varchar and name under a collation that sorts by bytes (C, POSIX, C.UTF-8).
     Bytes,
+    /// char(n) under such a collation: blanks at the end do not count.
+    Blanks,
+    /// In text only as hexadecimal digits (`bytea_output`); otherwise an error is raised.
+    Bytea,
     Uuid,
     Boolean,
+    /// float4, float8: NaN is the greatest, and -0 is 0.
+    Float,
+    /// Infinities and NaN, the greatest, too.
+    Numeric,
+    Time,
     /// date, timestamp, timestamptz: exact only when the shards send them in binary or in ISO
-    /// DateStyle with years 0001..9999; otherwise an error is raised.
+    /// DateStyle; otherwise an error is raised.
     Date,
     Timestamp,
     TimestampTz,
@@ -111,6 +121,20 @@ impl Merge {
             | Self::Sort { limit, offset, .. }
             | Self::Aggregate { limit, offset, .. } => (limit.as_ref(), offset.as_ref()),
             Self::CountOnly => (None, None),
+        }
+    }
+
+    /// Strings are compared by their bytes, as they are in UTF-8.
+    pub fn compares_strings(&self) -> bool {
+        let is_string = |order: &SortOrder| matches!(order, SortOrder::Bytes | SortOrder::Blanks);
+        let sorts = |keys: &[SortKey]| keys.iter().any(|key| is_string(&key.order));
+        match self {
+            Self::Sort { keys, .. } => sorts(keys),
+            Self::Aggregate { columns, sort, .. } => {
+                let folds = |fold: &Fold| matches!(fold, Fold::Min(order) | Fold::Max(order) if is_string(order));
+                sorts(sort) || columns.iter().any(folds)
+            }
+            Self::Concatenate { .. } | Self::CountOnly => false,
         }
     }
 

@@ -16,7 +16,8 @@ use std::time::Instant;
 pub use counter::Counter;
 pub use histogram::{Histogram, HistogramTotal};
 pub use worker::{
-    DatabaseMetrics, DatabaseTotal, PlanKind, ShardMetrics, ShardTotal, WorkerMetrics, WorkerTotal,
+    CommitKind, DatabaseMetrics, DatabaseTotal, PlanKind, ShardMetrics, ShardTotal, WorkerMetrics,
+    WorkerTotal,
 };
 
 /// All of the process's counters.
@@ -37,6 +38,8 @@ pub struct ControlMetrics {
     pub recovered_aborts: Counter,
     /// In doubt at the last look.
     pub in_doubt: Counter,
+    /// Age of the oldest of them.
+    pub in_doubt_oldest_seconds: Counter,
     pub deadlocks_broken: Counter,
     /// Times the catalog was read.
     pub catalog_loads: Counter,

@@ -43,6 +43,17 @@ pub fn parse(text: &str) -> Result<Vec<Statement>, RouterError> {
     }
 }
 
+/// One statement's tree, whose `location`s count from `start`. `None`: no statement, or several.
+///
+/// # Errors
+/// 42601 with PostgreSQL's own text.
+pub fn parse_at(text: &str, start: usize) -> Result<Option<pg_query::NodeEnum>, RouterError> {
+    let padded = " ".repeat(start) + text;
+    let mut raw = grammar(&padded, &padded)?;
+    let only = raw.pop().filter(|_| raw.is_empty());
+    Ok(only.and_then(|raw| raw.stmt?.node))
+}
+
 /// Parses each statement again by itself, so that its locations count its own bytes.
 fn several(
     text: &str,

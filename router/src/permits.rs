@@ -2,7 +2,7 @@
 //!
 //! A session that holds a connection of one shard and waits for another's may be part of a circle of
 //! such sessions. So each shard has a reserve beyond its limit, and as many sessions as a reserve has
-//! connections may use it: whoever has that right gets a connection of every shard without waiting,
+//! connections for may use it: whoever has that right gets a connection of every shard without waiting,
 //! comes to its end, and passes the right on.
 
 use std::sync::Arc;
@@ -11,6 +11,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rustc_hash::FxHashMap;
 use tokio::sync::Notify;
 use topology::ShardId;
+
+/// A session's connections of one shard: that of its transaction, and one apart for rows that it gathers.
+const PER_SESSION: usize = 2;
 
 /// One shard's count.
 #[derive(Debug)]
@@ -24,7 +27,8 @@ struct ShardPermits {
 pub struct Permits {
     shards: FxHashMap<ShardId, ShardPermits>,
     limit: usize,
-    /// Further connections a shard, only for sessions with a [`ReserveRight`].
+    /// So many sessions have a [`ReserveRight`] at once, and may have [`PER_SESSION`] times as many further
+    /// connections a shard.
     reserve: usize,
     rights_taken: AtomicUsize,
     /// Rung when somebody begins to wait, and when a permit is free for another worker: all listen.
@@ -54,9 +58,9 @@ impl Permits {
     }
 
     /// Takes a permit, of the reserve if need be. There is one: a session with the right takes at most
-    /// one connection of each shard.
+    /// [`PER_SESSION`] connections of each shard.
     pub fn acquire_reserved(self: &Arc<Self>, shard: ShardId, _: &ReserveRight) -> Option<Permit> {
-        self.acquire_below(shard, self.limit + self.reserve)
+        self.acquire_below(shard, self.limit + PER_SESSION * self.reserve)
     }
 
     fn acquire_below(self: &Arc<Self>, shard: ShardId, limit: usize) -> Option<Permit> {

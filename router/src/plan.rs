@@ -1,16 +1,22 @@
 //! Statement to plan. A [`Plan`] holds no parameter values and no topology: it is cached by
 //! statement text (and search path and catalog epoch). Pure: no tokio, no clock.
 
+pub mod by_entry;
 pub mod cluster_command;
 pub mod copy;
 pub mod ddl;
 pub mod edits;
+mod entries;
 pub mod explain;
 pub mod facts;
 mod finish;
 pub mod functions;
+pub mod gather;
 pub mod insert;
+pub mod insert_rows;
+mod isolation;
 pub mod key;
+pub mod mirror;
 pub mod names;
 pub mod pins;
 pub mod place;
@@ -19,12 +25,16 @@ pub mod scope;
 pub mod select;
 pub mod sequence;
 pub mod session_command;
+mod single_shard;
+pub mod sizes;
 pub mod survey;
 pub mod tokens;
 pub mod unsupported;
+pub mod views;
 pub mod volatile;
 pub mod write;
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use pg_query::NodeEnum;
@@ -33,6 +43,7 @@ use schema::{KeyType, Snapshot};
 use crate::error::RouterError;
 use crate::merge::Merge;
 use crate::parse::Statement;
+pub use isolation::Isolation;
 pub use key::KeyExpr;
 
 /// What planning may look at besides the statement.
@@ -69,6 +80,9 @@ pub struct Effect {
     /// May write (so its branch counts in two-phase commit): everything but plain SELECT, SHOW, ...
     /// A SELECT that calls a user's volatile function counts as a write.
     pub writes: bool,
+    /// SELECT ... FOR UPDATE and its like: several shards are asked one after another, in ascending
+    /// order. A branch that only locks has nothing to commit.
+    pub locks: bool,
     /// Needs one server session for good (LISTEN, temporary tables, session advisory locks, WITH
     /// HOLD cursors): pins the home shard's connection to the client.
     pub pins: bool,
@@ -82,6 +96,8 @@ pub struct Effect {
     pub returns_rows: bool,
     /// May not run inside a transaction block (VACUUM, CREATE DATABASE, ...).
     pub outside_transaction: bool,
+    /// COPY FROM of rows with values of unique keys that are kept by entries: to be entered at its end.
+    pub changes_entries: bool,
 }
 
 #[derive(Debug)]
@@ -102,6 +118,10 @@ pub enum Action {
     Split(Split),
     /// All shards (or those of `keys`), results merged exactly.
     Scatter(Scatter),
+    /// Rows are pulled from the shards first, and the statement is finished over them.
+    Gather(Box<gather::Gather>),
+    /// INSERT of the rows of a query that is run first.
+    InsertRows(Box<insert_rows::InsertRows>),
     /// Same statement on all shards in one global transaction; the reply (tag, rows) is the home
     /// shard's. Writes to reference tables.
     Broadcast(Broadcast),
@@ -113,6 +133,9 @@ pub enum Action {
     Cluster(ClusterCommand),
     /// `EXPLAIN [(options)] inner`.
     Explain(Box<Explain>),
+    /// A statement that may change values of unique keys which are kept by entries: what the shards have
+    /// noted of it is entered before the client is told.
+    WithEntries(Rc<Plan>),
     /// Refused before anything is sent.
     Refuse(RouterError),
 }
@@ -258,11 +281,15 @@ pub struct Scatter {
     pub merge: Merge,
     /// Every key that could restrict the shards was absent: why it scatters, for EXPLAIN.
     pub why: String,
+    /// The entry of a unique key tells which shard has the one row that all others hang on: asked first.
+    pub entry: Option<by_entry::EntryRoute>,
 }
 
 #[derive(Debug)]
 pub struct Broadcast {
     pub rewrite: Option<Rewrite>,
+    /// The statement could do something else on every shard: it runs on one, and the others get its rows.
+    pub mirror: Option<mirror::Mirror>,
 }
 
 #[derive(Debug, Default)]
@@ -294,9 +321,13 @@ pub struct Ddl {
     pub home_also: Vec<String>,
     /// Statements to run on every shard after `text`, in the same transaction.
     pub every_shard_also: Vec<String>,
+    /// `every_shard_also` notes entries of unique keys, to be entered at the end.
+    pub changes_entries: bool,
     /// Statements to run, after those, on every shard but home in the same transaction: fencing the
     /// sequences whose truth is the home shard's.
     pub other_shards_also: Vec<String>,
+    /// An INSERT to run last, with the catalog as it is then; its number of rows is that of the reply, `SELECT n`.
+    pub fill: Option<String>,
     /// CREATE / DROP DATABASE: name.
     pub database: Option<DatabaseChange>,
     /// Leased sequences that the statement sets anew: once it is committed, id blocks that routers
@@ -342,6 +373,8 @@ pub enum Copy {
     /// COPY TO STDOUT of a sharded table (or `COPY (select that scatters by concatenation)`): all
     /// shards' output one after another, headers and binary signatures once.
     ToConcatenated(CopyTo),
+    /// `COPY (query) TO STDOUT` of any other query: its rows are kept, and written as COPY writes them.
+    ToWritten(Box<CopyQuery>),
 }
 
 #[derive(Debug)]
@@ -374,6 +407,25 @@ pub struct CopyTo {
     pub text: String,
 }
 
+/// `COPY (query) TO STDOUT`.
+#[derive(Debug)]
+pub struct CopyQuery {
+    /// Of `query_text`.
+    pub query: std::rc::Rc<Plan>,
+    pub query_text: String,
+    /// The COPY of no rows of the query: PostgreSQL checks the options and writes the header.
+    pub empty_text: String,
+    pub options: CopyOptions,
+    pub force_quote: ForceQuote,
+}
+
+/// Columns whose values are always quoted (CSV).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ForceQuote {
+    All,
+    Columns(Vec<String>),
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CopyOptions {
     pub format: CopyFormat,
@@ -402,6 +454,8 @@ pub enum SessionCommand {
     /// `BEGIN` / `START TRANSACTION`; `modes` is the text after it, e.g. `ISOLATION LEVEL SERIALIZABLE`.
     Begin {
         modes: String,
+        /// `None`: the session's default.
+        isolation: Option<Isolation>,
         start_transaction: bool,
     },
     Commit {
@@ -438,6 +492,8 @@ pub enum SessionCommand {
     /// `SET TRANSACTION ...` (this transaction only) / `SET SESSION CHARACTERISTICS AS TRANSACTION`.
     SetTransaction {
         text: String,
+        /// `None`: the statement is not about it.
+        isolation: Option<Isolation>,
         session: bool,
     },
     /// `SET CONSTRAINTS`: on every shard of the transaction, and replayed on those that join later.
@@ -459,17 +515,17 @@ pub enum SessionCommand {
     },
     /// `None`: ALL.
     Deallocate(Option<String>),
-    /// DECLARE: `plan` is the plan of the query, `text` the whole statement.
-    DeclareCursor {
-        name: String,
-        hold: bool,
-        plan: Box<Plan>,
-        text: String,
-    },
-    /// FETCH or MOVE, sent to where the cursor is.
+    DeclareCursor(Box<DeclareCursor>),
+    /// FETCH or MOVE, carried out where the cursor is.
     Fetch {
         cursor: String,
+        step: FetchStep,
+        is_move: bool,
         text: String,
+    },
+    /// UPDATE or DELETE ... WHERE CURRENT OF a cursor over a sharded table: where the cursor is.
+    AtCursor {
+        cursor: String,
     },
     /// `None`: ALL.
     CloseCursor(Option<String>),
@@ -509,6 +565,37 @@ impl SessionCommand {
                 | Self::ResetAll
         )
     }
+}
+
+/// `DECLARE name [BINARY] [[NO] SCROLL] CURSOR [WITH HOLD] FOR query`.
+#[derive(Debug)]
+pub struct DeclareCursor {
+    pub name: String,
+    pub hold: bool,
+    pub binary: bool,
+    pub no_scroll: bool,
+    /// Of the query.
+    pub plan: Rc<Plan>,
+    /// The query's own text, with the parameters of the whole.
+    pub query: String,
+    /// The whole statement.
+    pub text: String,
+}
+
+/// How far FETCH and MOVE go, as PostgreSQL's grammar reads it: `NEXT` is one forward, `LAST` is the
+/// absolute -1, `ALL` is the greatest count there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FetchStep {
+    pub direction: FetchDirection,
+    pub count: i64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FetchDirection {
+    Forward,
+    Backward,
+    Absolute,
+    Relative,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -576,20 +663,68 @@ pub struct Explain {
     pub analyze: bool,
     /// `FORMAT`: text, json, yaml, xml.
     pub format: String,
+    /// What would let the statement run on one shard, where it needs several: `posts.author_id = ...`.
+    pub single_shard: Option<String>,
 }
 
 /// Plans one statement. Never fails: what cannot be done is [`Action::Refuse`].
 pub fn plan(statement: &Statement, context: &PlanContext<'_>) -> Plan {
+    entries::around(plan_alone(statement, context), statement, context)
+}
+
+/// As [`plan`], of a statement that is part of another.
+pub(crate) fn plan_alone(statement: &Statement, context: &PlanContext<'_>) -> Plan {
     plan_node(statement, &statement.node, context).finish(&statement.text)
 }
 
 /// Plans `node`, which is `statement`'s own node or one inside it (what EXPLAIN explains).
 pub(crate) fn plan_node(statement: &Statement, node: &NodeEnum, context: &PlanContext<'_>) -> Plan {
+    match views::expand(statement, node, context) {
+        Ok(None) => plan_expanded(statement, node, context),
+        Ok(Some(expanded)) => through_views(statement, &expanded, context),
+        Err(refusal) => Plan::refused(refusal),
+    }
+}
+
+/// The client's own text where that can be: then PostgreSQL reads the views, with their owners' rights. Else the text
+/// with the views' queries in it.
+fn through_views(
+    statement: &Statement,
+    expanded: &views::Expanded,
+    context: &PlanContext<'_>,
+) -> Plan {
+    let own = plan_expanded(statement, &expanded.node, context);
+    if let Some(view) = expanded.target() {
+        let is_refused = matches!(own.action, Action::Refuse(_));
+        return if is_refused || views::sends_own_text(&own.action) {
+            own
+        } else {
+            Plan::refused(unsupported::view_write(view))
+        };
+    }
+    match own.action {
+        Action::Refuse(_) => {}
+        Action::Gather(_) => return expanded.checked(own, context),
+        _ => return own,
+    }
+    let Ok(written_out) = expanded.written_out() else {
+        return own;
+    };
+    let plan = plan_expanded(&written_out, &written_out.node, context);
+    match plan.action {
+        Action::Refuse(_) => own,
+        _ => expanded.checked(plan, context),
+    }
+}
+
+/// As [`plan_node`]; `node` reads no view over sharded tables.
+fn plan_expanded(statement: &Statement, node: &NodeEnum, context: &PlanContext<'_>) -> Plan {
     match node {
         NodeEnum::SelectStmt(select) if select.into_clause.is_some() => {
             ddl::plan(statement, node, context)
         }
         NodeEnum::SelectStmt(select) => cluster_command::plan(statement, select, context)
+            .or_else(|| sizes::plan(select, context))
             .unwrap_or_else(|| select::plan(statement, select, context)),
         NodeEnum::UpdateStmt(_) | NodeEnum::DeleteStmt(_) | NodeEnum::MergeStmt(_) => {
             write::plan(statement, node, context)

@@ -4,7 +4,9 @@
 
 mod array;
 pub mod copy;
+pub mod entry;
 mod number;
+pub mod stored;
 pub mod unnest;
 mod value;
 
@@ -102,6 +104,10 @@ fn place(value: Value<'_>, key_type: KeyType, encoding: Encoding, map: &ShardMap
         Ok(key) => key,
         Err(target) => return target,
     };
+    place_key(key, encoding, map)
+}
+
+fn place_key(key: Key<'_>, encoding: Encoding, map: &ShardMap) -> Target {
     if let Key::Text(bytes) = key
         && encoding == Encoding::Other
         && !bytes.is_ascii()

@@ -1,6 +1,7 @@
 //! The router as a whole: the control thread, the workers, the listener; and their orderly end.
 
 mod report;
+mod stalled;
 mod worker_loop;
 
 use std::sync::Arc;
@@ -45,6 +46,7 @@ pub fn run(config: Arc<Config>, shutdown: Shutdown) -> anyhow::Result<()> {
         handles.clone(),
         control.board(),
     );
+    admin.ask_for_locks(Box::new(control.clone()));
     let shared = Shared {
         handshake: Arc::new(handshake_context(&config, &control, cancels)?),
         permits: Arc::new(Permits::new(

@@ -5,12 +5,17 @@
 
 pub mod admin;
 mod answer;
+mod branch_watch;
 mod cleanup;
 mod copy;
+mod cursors;
+mod deadlock;
+mod dump;
 mod execute;
 mod extended;
 mod fault;
 mod held;
+mod kept_rows;
 mod lease;
 mod oids;
 mod open;
@@ -21,6 +26,7 @@ mod settings;
 pub mod shared;
 mod simple;
 mod slots;
+mod snapshots;
 mod state;
 mod statement_names;
 mod transaction;

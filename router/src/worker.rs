@@ -7,7 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::{mpsc, oneshot};
@@ -101,10 +101,38 @@ pub enum WorkerMessage {
     CloseIdle {
         database: String,
     },
+    /// Which sessions wait for more than one shard, and for long: perhaps for one another.
+    Stalled(oneshot::Sender<Vec<StalledSession>>),
+    /// End a deadlock: cancel what the session runs, as far as it still does.
+    BreakDeadlock(DeadlockVictim),
     /// The figures behind SHOW CLIENTS, POOLS, SERVERS and TRANSACTIONS.
     Report(oneshot::Sender<WorkerReport>),
     /// End idle sessions now, the others after their transaction; then the worker.
     Shutdown,
+}
+
+/// A session that uses several server connections and got no answer for a while.
+#[derive(Debug, Clone)]
+pub struct StalledSession {
+    pub session: SessionId,
+    /// Since when its transaction is open, or its statement runs.
+    pub since: Instant,
+    /// Server processes in use: shard, and `pg_stat_activity.pid`.
+    pub backends: Vec<(ShardId, u32)>,
+    /// Of its two-phase commit, once that is under way.
+    pub gid: Option<String>,
+}
+
+/// The session that is to end a deadlock.
+#[derive(Debug)]
+pub struct DeadlockVictim {
+    pub session: SessionId,
+    /// Where it waits.
+    pub waits: Vec<(ShardId, u32)>,
+    /// DETAIL of the error.
+    pub detail: String,
+    /// Whether the session was found, and not chosen before.
+    pub chosen: oneshot::Sender<bool>,
 }
 
 /// One worker's sessions and server connections.

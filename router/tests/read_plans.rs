@@ -90,6 +90,21 @@ fn statements_that_would_be_wrong_are_refused_as_written_down() {
 }
 
 #[test]
+fn parts_of_several_shards_are_combined_as_written_down() {
+    check("combine.txt");
+}
+
+#[test]
 fn writes_are_planned_as_written_down() {
     check("write.txt");
+}
+
+#[test]
+fn views_over_sharded_tables_are_read_through_as_written_down() {
+    check("views.txt");
+}
+
+#[test]
+fn statements_over_pulled_rows_are_planned_as_written_down() {
+    check("gather.txt");
 }

@@ -14,10 +14,13 @@ WITH space AS MATERIALIZED (
     FROM pg_class c JOIN space n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f', 'i', 'I', 'c')
 ), bytewise AS MATERIALIZED (
-    -- 100 is the database's default collation.
+    -- 100 is the database's default collation. The C library's C.UTF-8 sorts by code point, which in UTF-8
+    -- (encoding 6) is the order of the bytes.
     SELECT l.oid FROM pg_collation l, pg_database d WHERE d.datname = current_database()
-    AND CASE WHEN l.oid = 100 THEN d.datlocprovider = 'c' AND d.datcollate IN ('C', 'POSIX')
-        ELSE l.collprovider = 'c' AND l.collcollate IN ('C', 'POSIX') END
+    AND CASE WHEN l.oid = 100 THEN d.datlocprovider = 'c' AND (d.datcollate IN ('C', 'POSIX')
+            OR d.encoding = 6 AND lower(d.datcollate) IN ('c.utf-8', 'c.utf8'))
+        ELSE l.collprovider = 'c' AND (l.collcollate IN ('C', 'POSIX')
+            OR d.encoding = 6 AND lower(l.collcollate) IN ('c.utf-8', 'c.utf8')) END
 ), default_sequences AS MATERIALIZED (
     SELECT d.objid, min(d.refobjid) AS sequence FROM pg_depend d JOIN relation r ON r.oid = d.refobjid
     WHERE d.classid = 'pg_attrdef'::regclass AND d.refclassid = 'pg_class'::regclass
@@ -49,15 +52,22 @@ SELECT json_build_object(
         a.atttypid::int8, a.atttypmod, a.attnotnull, a.attcollation = 0 OR b.oid IS NOT NULL,
         coalesce(l.collisdeterministic, true),
         a.attidentity, a.attgenerated, d.expression, coalesce(d.volatile, false),
-        d.sequence::int8) ORDER BY a.attrelid, a.attnum), '[]')
+        d.sequence::int8, format_type(a.atttypid, a.atttypmod),
+        CASE WHEN a.attcollation <> t.typcollation THEN ln.nspname END,
+        CASE WHEN a.attcollation <> t.typcollation THEN l.collname END) ORDER BY a.attrelid, a.attnum), '[]')
     FROM relation r JOIN pg_attribute a ON a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped
+    JOIN pg_type t ON t.oid = a.atttypid
     LEFT JOIN bytewise b ON b.oid = a.attcollation
     LEFT JOIN pg_collation l ON l.oid = a.attcollation
+    LEFT JOIN pg_namespace ln ON ln.oid = l.collnamespace
     LEFT JOIN defaults d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
     WHERE r.relkind IN ('r', 'p', 'v', 'm', 'f', 'c')),
 'keys', (SELECT coalesce(json_agg(json_build_array(i.indrelid::int8, c.relname, i.indisprimary,
-        i.indisexclusion, i.indpred IS NOT NULL, (i.indkey::int2[])[0:i.indnkeyatts - 1])), '[]')
+        i.indisexclusion, i.indpred IS NOT NULL, (i.indkey::int2[])[0:i.indnkeyatts - 1], u.number,
+        CASE WHEN u.number IS NOT NULL THEN (SELECT string_agg(pg_get_indexdef(i.indexrelid, o, true), ', ')
+            FROM generate_series(1, i.indnkeyatts::int4) o) END)), '[]')
     FROM relation r JOIN pg_index i ON i.indrelid = r.oid JOIN pg_class c ON c.oid = i.indexrelid
+    LEFT JOIN oskol.unique_keys u ON u.index = i.indexrelid
     WHERE i.indisunique OR i.indisexclusion),
 'foreign_keys', (SELECT coalesce(json_agg(json_build_array(k.conrelid::int8, k.conname, k.conkey,
         k.confrelid::int8, k.confkey)), '[]')
@@ -70,10 +80,17 @@ SELECT json_build_object(
     FROM relation r JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = r.oid
     AND d.refclassid = 'pg_class'::regclass AND d.refobjsubid > 0 AND d.deptype IN ('a', 'i')
     WHERE r.relkind = 'S'),
--- Whether a view reads a relation whose oid is below 16384.
+-- Whether a view reads a relation whose oid is below 16384, its text, and the options that decide with
+-- whose rights and in which order it filters.
 'views', (SELECT coalesce(json_agg(json_build_array(r.oid::int8, w.ev_action::text ~
-        ':relid ([1-9]\d{0,3}|1[0-5]\d{3}|16[0-2]\d{2}|163[0-7]\d|1638[0-3]) ')), '[]')
-    FROM relation r JOIN pg_rewrite w ON w.ev_class = r.oid AND w.ev_type = '1'
+        ':relid ([1-9]\d{0,3}|1[0-5]\d{3}|16[0-2]\d{2}|163[0-7]\d|1638[0-3]) ',
+        coalesce(pg_get_viewdef(r.oid), ''), coalesce(o.is_barrier, false), coalesce(o.is_invoker, false))), '[]')
+    FROM relation r JOIN pg_class c ON c.oid = r.oid
+    LEFT JOIN LATERAL (SELECT bool_or(option_name = 'security_barrier' AND option_value::bool) AS is_barrier,
+        bool_or(option_name = 'security_invoker' AND option_value::bool) AS is_invoker
+        FROM pg_options_to_table(c.reloptions)
+        WHERE option_name IN ('security_barrier', 'security_invoker')) o ON true
+    JOIN pg_rewrite w ON w.ev_class = r.oid AND w.ev_type = '1'
     WHERE r.relkind IN ('v', 'm')),
 'view_reads', (SELECT coalesce(json_agg(DISTINCT jsonb_build_array(r.oid::int8, d.refobjid::int8)), '[]')
     FROM relation r JOIN pg_rewrite w ON w.ev_class = r.oid

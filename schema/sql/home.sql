@@ -174,6 +174,21 @@ $$;
 CREATE EVENT TRIGGER oskol_guard ON ddl_command_end WHEN TAG IN ('ALTER TABLE')
     EXECUTE FUNCTION oskol.on_ddl();
 
+-- A table that becomes a partition of one that is placed otherwise: its rows, which are all here, would not move.
+CREATE OR REPLACE FUNCTION oskol.must_be_empty(schema text, name text, parent text) RETURNS void
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    has_rows bool;
+BEGIN
+    EXECUTE format('SELECT EXISTS (SELECT FROM %I.%I)', schema, name) INTO has_rows;
+    IF has_rows THEN
+        RAISE EXCEPTION '"%" is not placed as "%" is', name, parent USING ERRCODE = '0A000',
+            DETAIL = 'A partition''s rows must be where the partitioned table''s rows are, and it has some. [attach-partition]',
+            HINT = 'Place the table in the same way first, or attach it before it has rows.';
+    END IF;
+END
+$$;
+
 -- Up to `amount` next values of a sequence, fewer when it comes to its end; an error when it has none.
 -- Each is taken by nextval, so that no one else, router or not, is given the same.
 CREATE OR REPLACE FUNCTION oskol.lease(schema text, name text, amount int4) RETURNS int8[]
@@ -200,3 +215,23 @@ CREATE OR REPLACE FUNCTION oskol.void_leases() RETURNS int8
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     UPDATE oskol.meta SET sequence_epoch = sequence_epoch + 1 RETURNING sequence_epoch
 $$;
+
+-- Sessions that wait for locks on several shards, as each router tells the others while there are any: so that a
+-- deadlock between sessions of two routers is seen. In database postgres only.
+CREATE UNLOGGED TABLE IF NOT EXISTS oskol.stalls (
+    router int8 PRIMARY KEY,
+    sessions text NOT NULL,
+    seen timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+-- Tells of this router's, and gives those of the others.
+CREATE OR REPLACE FUNCTION oskol.share_stalls(router int8, sessions text) RETURNS TABLE (other int8, stalled text)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO oskol.stalls AS s VALUES (share_stalls.router, share_stalls.sessions)
+        ON CONFLICT ON CONSTRAINT stalls_pkey DO UPDATE SET sessions = excluded.sessions, seen = clock_timestamp();
+    RETURN QUERY SELECT s.router, s.sessions FROM oskol.stalls s
+        WHERE s.router <> share_stalls.router AND s.seen > clock_timestamp() - interval '3 seconds';
+END
+$$;
+REVOKE ALL ON FUNCTION oskol.share_stalls(int8, text) FROM PUBLIC;

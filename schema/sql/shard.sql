@@ -26,12 +26,55 @@ CREATE TABLE IF NOT EXISTS oskol.decision (
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000);
 GRANT SELECT ON oskol.decision TO PUBLIC;
 
--- Called by the lead's own transaction: its commit is the decision.
+-- Ends connections that keep decisions out and have said nothing for `patience`: their router stands still.
+CREATE OR REPLACE FUNCTION oskol.end_silent_holders(patience interval) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT pg_terminate_backend(l.pid, 1000) FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+    WHERE l.locktype = 'advisory' AND l.mode = 'ExclusiveLock' AND l.granted AND l.objsubid = 1
+    AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+    AND l.classid::int8 << 32 | l.objid::int8 = 8030875938574
+    AND a.state <> 'active' AND a.state_change < clock_timestamp() - patience
+$$;
+REVOKE ALL ON FUNCTION oskol.end_silent_holders(interval) FROM PUBLIC;
+
+-- Called by the lead's own transaction: its commit is the decision. The lock keeps decisions out while somebody opens
+-- snapshots over all shards (oskol.hold_decisions); it goes with the transaction, which commits in the same message.
 CREATE OR REPLACE FUNCTION oskol.decide(gid text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+    IF NOT pg_try_advisory_xact_lock_shared(8030875938574) THEN
+        PERFORM set_config('lock_timeout', '2s', true);
+        BEGIN
+            PERFORM pg_advisory_xact_lock_shared(8030875938574);
+        EXCEPTION WHEN lock_not_available THEN
+            PERFORM oskol.end_silent_holders('2s');
+            PERFORM pg_advisory_xact_lock_shared(8030875938574);
+        END;
+    END IF;
     INSERT INTO oskol.decision (gid, outcome) VALUES (decide.gid, 'commit');
 END
+$$;
+
+-- From now on no transaction is decided here, until oskol.release_decisions() or the end of the connection. Waits for those
+-- that are being decided, for at most `patience` milliseconds, and as long again once others that stand still are ended.
+CREATE OR REPLACE FUNCTION oskol.hold_decisions(patience int4) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NOT pg_try_advisory_lock(8030875938574) THEN
+        PERFORM set_config('lock_timeout', patience::text, true);
+        BEGIN
+            PERFORM pg_advisory_lock(8030875938574);
+        EXCEPTION WHEN lock_not_available THEN
+            PERFORM oskol.end_silent_holders('2s');
+            PERFORM pg_advisory_lock(8030875938574);
+        END;
+    END IF;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION oskol.release_decisions() RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+    SELECT pg_advisory_unlock(8030875938574)
 $$;
 
 -- The outcome of a transaction in doubt: abort, unless the lead has decided. Waits for a lead that is

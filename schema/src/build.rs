@@ -1,6 +1,7 @@
 //! Catalog document -> [`Snapshot`]: joins the flat arrays and resolves oids to names.
 
 mod columns;
+mod entries;
 mod links;
 
 use std::collections::HashMap;
@@ -67,8 +68,10 @@ impl Builder {
         self.add_keys(&mut relations);
         self.add_owners(&mut relations);
         self.add_view_contents(&mut relations);
+        let has_entries = entries::mark(&mut relations);
         let functions = self.functions(&relations);
         let mut snapshot = self.without_relations();
+        snapshot.has_entries = has_entries;
         for relation in relations.into_values() {
             let schema = snapshot
                 .relations

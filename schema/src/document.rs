@@ -16,8 +16,7 @@ pub(crate) struct Document {
     /// (child, parent)
     pub parents: Vec<(u32, u32)>,
     pub owners: Vec<OwnerRow>,
-    /// (view, reads a system catalog)
-    pub views: Vec<(u32, bool)>,
+    pub views: Vec<ViewRow>,
     /// (view, relation)
     pub view_reads: Vec<(u32, u32)>,
     /// (view, function)
@@ -67,6 +66,20 @@ pub(crate) struct ColumnRow {
     pub default_is_volatile: bool,
     /// The sequence that the default depends on.
     pub default_sequence: Option<u32>,
+    /// As `format_type` prints it, with its modifier.
+    pub type_name: String,
+    /// Where the collation is not the type's own: its schema and name.
+    pub collation_schema: Option<String>,
+    pub collation_name: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct ViewRow {
+    pub relation: u32,
+    pub reads_catalogs: bool,
+    pub definition: String,
+    pub security_barrier: bool,
+    pub security_invoker: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -78,6 +91,9 @@ pub(crate) struct KeyRow {
     pub partial: bool,
     /// Attribute numbers; 0 for an expression.
     pub columns: Vec<i16>,
+    /// Where it holds over all shards by entries: its number, and its columns as PostgreSQL names them.
+    pub number: Option<u32>,
+    pub named: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -15,5 +15,6 @@ pub mod sql;
 pub use build::DocumentError;
 pub use rules::{KeyType, Placement, TableRule};
 pub use snapshot::{
-    Column, DefaultValue, ForeignKey, Function, Relation, RelationKind, Snapshot, UniqueKey,
+    Column, DefaultValue, Entries, ForeignKey, Function, Relation, RelationKind, Snapshot,
+    UniqueKey, View,
 };

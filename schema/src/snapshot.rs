@@ -26,6 +26,8 @@ pub struct Snapshot {
     pub user_operators: HashSet<String>,
     /// Casts made by users, as (source, target) oids on the home shard.
     pub user_casts: HashSet<(u32, u32)>,
+    /// Some unique key is kept by entries.
+    pub has_entries: bool,
 }
 
 impl Snapshot {
@@ -79,6 +81,8 @@ pub struct Relation {
     pub calls: Vec<(String, String)>,
     /// For a view: it or a view below it reads a system catalog, whose rows differ from shard to shard.
     pub reads_catalogs: bool,
+    /// For a view, also a materialised one.
+    pub view: Option<View>,
     /// For a sequence: (schema, table, column index) when owned by a sharded or reference table's
     /// column, so that its ids come from the router.
     pub owned_by: Option<(String, String, usize)>,
@@ -87,6 +91,8 @@ pub struct Relation {
     pub has_user_triggers: bool,
     pub has_row_security: bool,
     pub accept_unenforced: bool,
+    /// A write to it may change values of unique keys that are kept by entries, of this table or another.
+    pub changes_entries: bool,
 }
 
 impl Relation {
@@ -97,14 +103,31 @@ impl Relation {
     }
 }
 
+/// What a view stands for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct View {
+    /// Its query as PostgreSQL prints it, without a semicolon: relations, and what else is not of `pg_catalog`,
+    /// by qualified names.
+    pub definition: String,
+    /// No condition of the outer query may be tried before the view's own.
+    pub security_barrier: bool,
+    /// It reads with the caller's rights rather than with its owner's.
+    pub security_invoker: bool,
+}
+
 #[derive(Debug, Clone, Default)]
 pub struct Column {
     pub name: String,
     pub type_oid: u32,
     /// -1 when the type has none.
     pub type_modifier: i32,
+    /// The type as SQL names it, modifier included, e.g. `character varying(20)`; a user's type is qualified and
+    /// quoted where it has to be.
+    pub type_name: String,
+    /// The collation as (schema, name), where it is not the type's own.
+    pub collation: Option<(String, String)>,
     pub not_null: bool,
-    /// The collation sorts by bytes (C, POSIX), or the type has none.
+    /// The collation sorts by bytes (C, POSIX, C.UTF-8), or the type has none.
     pub collation_is_bytewise: bool,
     /// Equal strings have equal bytes: `collisdeterministic`, or the type has no collation.
     pub collation_is_deterministic: bool,
@@ -147,6 +170,17 @@ pub struct UniqueKey {
     /// Indexes into `columns`; empty when the index is over expressions.
     pub columns: Vec<usize>,
     pub partial: bool,
+    /// It does not contain the shard key, and holds over all shards by entries.
+    pub entries: Option<Entries>,
+}
+
+/// The entries of a unique key (`schema/sql/unique.sql`).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Entries {
+    /// Of its objects in schema `oskol`, on every shard the same.
+    pub number: u32,
+    /// Its columns and expressions as PostgreSQL's errors name them.
+    pub columns: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

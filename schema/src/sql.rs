@@ -4,7 +4,10 @@
 pub const VERSION: i32 = 1;
 
 /// Run in this order, in one transaction, to make or renew schema `oskol` on any shard.
-pub const SHARD: &str = include_str!("../sql/shard.sql");
+pub const SHARD: &str = concat!(
+    include_str!("../sql/shard.sql"),
+    include_str!("../sql/unique.sql")
+);
 pub const DOCUMENTS: &str = include_str!("../sql/documents.sql");
 /// Then this on the home shard.
 pub const HOME: &str = include_str!("../sql/home.sql");

@@ -1,6 +1,6 @@
 //! Shards, a router and an oracle that belong to one test, or to all tests of a binary.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -9,7 +9,8 @@ use shard_node::{LocalCluster, LocalClusterOptions, Server, ShardNode, Source, S
 use tokio_postgres::Client;
 
 use crate::directory::Directory;
-use crate::router_process::RouterProcess;
+use crate::proxy::Proxy;
+use crate::router::{Place, Router};
 use crate::{Database, PATIENCE, connect, template};
 
 /// Settings of every test server: nothing survives a crash of the machine, and nothing has to.
@@ -33,24 +34,19 @@ pub struct ClusterOptions {
     pub environment: Vec<(String, String)>,
     /// Set on every shard and the oracle, beyond ours.
     pub settings: Vec<(String, String)>,
-}
-
-/// A router's place: it comes back to the same ports.
-struct Seat {
-    port: u16,
-    admin_port: u16,
-    config: PathBuf,
-    log: PathBuf,
+    /// Routers reach the shards through proxies that can lose what is sent.
+    pub proxied: bool,
 }
 
 pub struct Cluster {
     // Dropped in this order: the router first, the directory last.
-    router: Mutex<Option<RouterProcess>>,
+    router: Router,
+    /// One for each shard, or none.
+    proxies: Vec<Proxy>,
     servers: Vec<Mutex<Option<Server>>>,
     oracle: OnceLock<(Vec<Server>, LocalCluster)>,
     shards: LocalCluster,
     options: ClusterOptions,
-    seat: Seat,
     databases: AtomicUsize,
     directory: Directory,
 }
@@ -78,9 +74,23 @@ impl Cluster {
         let servers = shards
             .start(PATIENCE)
             .unwrap_or_else(|error| panic!("{error}"));
-        let seat = Seat::new(directory.path(), "router", &shards, &options.config);
+        let proxies: Vec<Proxy> = if options.proxied {
+            let ports = shards.shards.iter().map(|shard| shard.port);
+            ports.map(Proxy::start).collect()
+        } else {
+            Vec::new()
+        };
+        let router = Router::new(&Place {
+            directory: directory.path(),
+            name: "router",
+            shards: &shards,
+            proxies: &proxies,
+            config: &options.config,
+            environment: &options.environment,
+        });
         Cluster {
-            router: Mutex::new(None),
+            router,
+            proxies,
             servers: servers
                 .into_iter()
                 .map(|server| Mutex::new(Some(server)))
@@ -88,7 +98,6 @@ impl Cluster {
             oracle: OnceLock::new(),
             shards,
             options,
-            seat,
             databases: AtomicUsize::new(0),
             directory,
         }
@@ -102,8 +111,13 @@ impl Cluster {
 
     /// A database of its own for one test: fresh and empty on every shard. The name gets a number.
     pub fn database(&self, name: &str) -> Database<'_> {
+        self.database_with(name, "")
+    }
+
+    /// As [`Cluster::database`], made with these options of CREATE DATABASE.
+    pub fn database_with(&self, name: &str, options: &str) -> Database<'_> {
         let number = self.databases.fetch_add(1, Ordering::Relaxed);
-        Database::create(self, format!("{name}_{number}"))
+        Database::create(self, format!("{name}_{number}"), options)
     }
 
     pub fn shard_count(&self) -> usize {
@@ -116,17 +130,17 @@ impl Cluster {
     }
 
     pub fn url_of(&self, database: &str) -> String {
-        url(self.seat.port, database)
+        self.router.url_of(database)
     }
 
     /// The router's port of 127.0.0.1.
     pub fn port(&self) -> u16 {
-        self.seat.port
+        self.router.port()
     }
 
     /// Port of `/metrics` and `/health`.
     pub fn admin_port(&self) -> u16 {
-        self.seat.admin_port
+        self.router.admin_port()
     }
 
     /// The superuser's.
@@ -174,60 +188,59 @@ impl Cluster {
         url(oracle.shards[0].port, database)
     }
 
+    /// The router that the tests use unless they say otherwise.
+    pub fn router(&self) -> &Router {
+        &self.router
+    }
+
     /// Starts the router where it does not run; waits until it serves.
     pub fn start_router(&self) {
-        let mut router = lock(&self.router);
-        if router.is_none() {
-            *router = Some(self.run(&self.seat));
-        }
+        self.router.start();
+    }
+
+    /// Starts the router anew where it has ended by itself.
+    pub fn revive_router(&self) {
+        self.router.revive();
     }
 
     /// Kills the router without a goodbye.
     pub fn kill_router(&self) {
-        lock(&self.router)
-            .take()
-            .into_iter()
-            .for_each(RouterProcess::kill);
+        self.router.kill();
     }
 
     /// Stops the router as an operator does, with SIGTERM.
     pub fn stop_router(&self) {
-        lock(&self.router)
-            .take()
-            .into_iter()
-            .for_each(RouterProcess::stop);
+        self.router.stop();
     }
 
     /// The router's process id; none while it does not run.
     pub fn router_pid(&self) -> Option<u32> {
-        lock(&self.router).as_ref().map(RouterProcess::pid)
+        self.router.pid()
     }
 
     /// What the router has logged.
     pub fn router_log(&self) -> String {
-        std::fs::read_to_string(&self.seat.log).unwrap_or_default()
+        self.router.log()
     }
 
-    /// One more router of the same cluster, with the URL of its database `postgres`.
-    pub fn another_router(&self) -> (RouterProcess, String) {
+    /// One more router of the same cluster, running.
+    pub fn another_router(&self) -> Router {
         let number = self.databases.fetch_add(1, Ordering::Relaxed);
-        let name = format!("router-{number}");
-        let seat = Seat::new(
-            self.directory.path(),
-            &name,
-            &self.shards,
-            &self.options.config,
-        );
-        (self.run(&seat), url(seat.port, "postgres"))
+        let router = Router::new(&Place {
+            directory: self.directory.path(),
+            name: &format!("router-{number}"),
+            shards: &self.shards,
+            proxies: &self.proxies,
+            config: &self.options.config,
+            environment: &self.options.environment,
+        });
+        router.start();
+        router
     }
 
-    fn run(&self, seat: &Seat) -> RouterProcess {
-        RouterProcess::start(
-            &seat.config,
-            &self.options.environment,
-            &seat.log,
-            url(seat.port, "postgres"),
-        )
+    /// Between the routers and a shard; only with [`ClusterOptions::proxied`].
+    pub fn proxy(&self, number: usize) -> &Proxy {
+        &self.proxies[number]
     }
 
     /// Kills a shard's postmaster; it is started again at once. Returns when it is back.
@@ -275,38 +288,6 @@ impl Drop for Cluster {
     }
 }
 
-impl Seat {
-    fn new(directory: &Path, name: &str, shards: &LocalCluster, more: &str) -> Seat {
-        let port = || shard_node::free_port().unwrap_or_else(|error| panic!("{error}"));
-        let (port, admin_port) = (port(), port());
-        let config = directory.join(format!("{name}.toml"));
-        let text = configuration(shards, port, admin_port) + more;
-        std::fs::write(&config, text).expect("the directory is ours");
-        Seat {
-            port,
-            admin_port,
-            config,
-            log: directory.join(format!("{name}.log")),
-        }
-    }
-}
-
-fn configuration(shards: &LocalCluster, port: u16, admin_port: u16) -> String {
-    let password_file = shards.directory.join("password");
-    let mut text = format!(
-        "[cluster]\nname = \"test\"\npassword_file = {password_file:?}\n\n\
-         [listen]\naddresses = [\"127.0.0.1:{port}\"]\nworkers = 2\n\n\
-         [admin]\naddress = \"127.0.0.1:{admin_port}\"\n\n\
-         [log]\nlevel = \"{}\"\n\n",
-        std::env::var("TEST_ROUTER_LOG").unwrap_or_else(|_| "info".to_owned())
-    );
-    for (id, shard) in shards.shards.iter().enumerate() {
-        let (host, port) = (&shard.socket_directory, shard.port);
-        text += &format!("[[cluster.shards]]\nid = {id}\nhost = {host:?}\nport = {port}\n\n");
-    }
-    text
-}
-
 fn postgres(directory: &Path, count: usize, settings: &[(String, String)]) -> LocalCluster {
     let mut options = LocalClusterOptions::new(directory);
     options.shards = Some(count);
@@ -322,7 +303,7 @@ fn postgres(directory: &Path, count: usize, settings: &[(String, String)]) -> Lo
     LocalCluster::open(&options, |_| {}).unwrap_or_else(|error| panic!("{error}"))
 }
 
-fn url(port: u16, database: &str) -> String {
+pub(crate) fn url(port: u16, database: &str) -> String {
     format!(
         "postgres://postgres:{}@127.0.0.1:{port}/{database}",
         template::PASSWORD

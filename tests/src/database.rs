@@ -10,16 +10,19 @@ pub struct Database<'a> {
     pub cluster: &'a Cluster,
     /// Of letters, digits and underscores: needs no quotes.
     pub name: String,
+    /// Of CREATE DATABASE.
+    options: String,
     on_oracle: OnceLock<()>,
 }
 
 impl<'a> Database<'a> {
-    pub(crate) fn create(cluster: &'a Cluster, name: String) -> Database<'a> {
+    pub(crate) fn create(cluster: &'a Cluster, name: String, options: &str) -> Database<'a> {
         let urls = (0..cluster.shard_count()).map(|shard| cluster.shard_url(shard, "postgres"));
-        create_on(urls.collect(), &name);
+        create_on(urls.collect(), &name, options);
         Database {
             cluster,
             name,
+            options: options.to_owned(),
             on_oracle: OnceLock::new(),
         }
     }
@@ -52,8 +55,13 @@ impl<'a> Database<'a> {
     }
 
     pub fn oracle_url(&self) -> String {
-        self.on_oracle
-            .get_or_init(|| create_on(vec![self.cluster.oracle_url("postgres")], &self.name));
+        self.on_oracle.get_or_init(|| {
+            create_on(
+                vec![self.cluster.oracle_url("postgres")],
+                &self.name,
+                &self.options,
+            )
+        });
         self.cluster.oracle_url(&self.name)
     }
 
@@ -88,7 +96,7 @@ impl Drop for Database<'_> {
     }
 }
 
-fn create_on(urls: Vec<String>, name: &str) {
+fn create_on(urls: Vec<String>, name: &str, options: &str) {
     std::thread::scope(|scope| {
         for url in urls {
             scope.spawn(move || {
@@ -97,7 +105,7 @@ fn create_on(urls: Vec<String>, name: &str) {
                         .await
                         .unwrap_or_else(|error| panic!("{url}: {error}"));
                     let made = client
-                        .batch_execute(&format!("create database {name}"))
+                        .batch_execute(&format!("create database {name} {options}"))
                         .await;
                     made.unwrap_or_else(|error| panic!("{url}: database {name}: {error}"));
                 });

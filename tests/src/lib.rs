@@ -18,20 +18,32 @@
 //! temporary directory, and is gone when the test's process is gone, however that ends. A failed test prints the
 //! end of the logs and where the rest is.
 
+pub mod answer;
+mod both;
+pub mod chaos;
 mod cluster;
 mod database;
+pub mod differential;
 mod directory;
+mod fault_points;
+pub mod history;
+mod proxy;
 mod psql;
 pub mod raw;
+mod router;
 mod router_process;
+pub mod sides;
 mod template;
 pub mod toolchain;
 
+pub use both::Both;
 pub use cluster::{Cluster, ClusterOptions};
 pub use database::Database;
+pub use fault_points::FaultPoints;
+pub use proxy::{Direction, Proxy};
 pub use psql::{Psql, psql};
 pub use raw::RawClient;
-pub use router_process::RouterProcess;
+pub use router::Router;
 
 use std::future::Future;
 use std::time::{Duration, Instant};

@@ -83,6 +83,11 @@ impl RawClient {
         self
     }
 
+    pub fn describe_statement(&mut self, name: &str) -> &mut Self {
+        write::describe(&mut self.out, StatementOrPortal::Statement, name.as_bytes());
+        self
+    }
+
     pub fn execute(&mut self, max_rows: i32) -> &mut Self {
         write::execute(&mut self.out, b"", max_rows);
         self
@@ -99,8 +104,13 @@ impl RawClient {
     }
 
     pub async fn send(&mut self) {
+        self.try_send().await.expect("the peer listens");
+    }
+
+    /// As [`RawClient::send`], for a peer that may be gone.
+    pub async fn try_send(&mut self) -> std::io::Result<()> {
         let out = std::mem::take(&mut self.out);
-        self.stream.send(&out).await.expect("the peer listens");
+        self.stream.send(&out).await
     }
 
     /// The next message: its tag, and all its bytes.
@@ -115,7 +125,7 @@ impl RawClient {
     }
 
     /// None: the peer has closed.
-    async fn next_or_end(&mut self) -> Option<(u8, Bytes)> {
+    pub async fn next_or_end(&mut self) -> Option<(u8, Bytes)> {
         loop {
             let header = wire::header::peek(&self.received, wire::header::MAX_MESSAGE);
             if let Some(header) = header.expect("a well formed message")

@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::fault_points::FaultPoints;
 use crate::{PATIENCE, block_on, connect};
 
 /// A running router. Dropped, it is killed.
-pub struct RouterProcess {
+pub(crate) struct RouterProcess {
     child: Child,
     /// The thread that started it waits on the other end: the kernel kills the router when that thread ends.
     _keeper: Sender<()>,
@@ -25,6 +26,7 @@ impl RouterProcess {
     pub(crate) fn start(
         config: &Path,
         environment: &[(String, String)],
+        fault_points: &FaultPoints,
         log: &Path,
         url: String,
     ) -> RouterProcess {
@@ -43,7 +45,9 @@ impl RouterProcess {
             .stdin(Stdio::null())
             .stdout(file.try_clone().expect("one more handle"))
             .stderr(file);
-        command.envs(environment.iter().cloned());
+        command
+            .envs(environment.iter().cloned())
+            .env("OSKOL_FAULT_POINTS", fault_points.directory());
         let (child, keeper) = spawn_kept(command);
         let mut router = RouterProcess {
             child,
@@ -55,17 +59,17 @@ impl RouterProcess {
         router
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// As when the machine loses power: no goodbye.
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.end(Signal::SIGKILL);
     }
 
     /// As an operator stops it; panics when it does not stop.
-    pub fn stop(mut self) {
+    pub(crate) fn stop(mut self) {
         self.end(Signal::SIGTERM);
     }
 
@@ -83,7 +87,8 @@ impl RouterProcess {
         }
     }
 
-    fn has_ended(&mut self) -> Option<String> {
+    /// How it ended, if it has.
+    pub(crate) fn has_ended(&mut self) -> Option<String> {
         self.child
             .try_wait()
             .expect("the router is our child")

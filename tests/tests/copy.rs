@@ -316,3 +316,51 @@ fn psql_copies_in_the_simple_protocol() {
     assert_eq!(failing.stdout, "4\n", "{failing:?}");
     assert_eq!(failing.stderr.matches("ERROR").count(), 1, "{failing:?}");
 }
+
+#[tokio::test]
+async fn copies_of_merged_queries_are_those_of_one_postgresql() {
+    let database = cluster().database("copy_query");
+    let client = tables(&database).await;
+    let oracle = database.oracle().await;
+    oracle.batch_execute(TABLES).await.unwrap();
+    let rows = "insert into posts (id, user_id, body) select n, n % 23, case n % 7 when 0 then null
+            when 1 then 'tab' || chr(9) || n when 2 then 'line' || chr(10) || chr(13) when 3 then 'a\\b'
+            when 4 then 'say \"' || n || '\", twice' when 5 then '' else '\\.' end
+        from generate_series(1, 300) n";
+    for client in [&client, &oracle] {
+        client.batch_execute(rows).await.unwrap();
+    }
+    let queries = [
+        "select * from posts order by id",
+        "select body from posts order by id limit 50 offset 3",
+        "select user_id, count(*), max(body collate \"C\"), avg(id) from posts group by user_id order by 1",
+        "select count(*) from posts",
+        "select a.id, b.id from posts a join posts b on a.id = b.user_id + 100 order by 1, 2",
+        "select distinct body from posts where body > '' order by body",
+        "with w as (select id from posts) select * from w order by id desc fetch first 4 rows only",
+    ];
+    let options = [
+        "",
+        "with (format csv)",
+        "with (format csv, header, force_quote (body, id), null 'tab', delimiter ';')",
+        "with (format csv, force_quote *, quote '''', escape '\\')",
+        "with (delimiter 'a', null '', header)",
+        "with (format binary)",
+    ];
+    for query in queries {
+        for options in options {
+            let sql = format!("copy ({query}) to stdout {options}");
+            let wanted = match oracle.copy_out(&sql).await {
+                Ok(_) => copy_out(&oracle, &sql).await,
+                Err(refused) => {
+                    let Err(error) = client.copy_out(&sql).await else {
+                        panic!("{sql}: not refused");
+                    };
+                    assert_eq!(code(&error), code(&refused), "{sql}");
+                    continue;
+                }
+            };
+            assert!(copy_out(&client, &sql).await == wanted, "{sql}");
+        }
+    }
+}

@@ -233,10 +233,8 @@ async fn if_not_exists_is_noticed_once() {
 #[tokio::test]
 async fn two_routers_plan_with_a_table_as_soon_as_one_has_made_it() {
     let database = cluster().database("two_routers");
-    let (other, url) = cluster().another_router();
-    let url = url
-        .replace("/postgres", &format!("/{}", database.name))
-        .replace(&format!("/{}:", database.name), "/postgres:");
+    let other = cluster().another_router();
+    let url = other.url_of(&database.name);
     let here = database.client().await;
     let there = connect(&url).await.unwrap();
     for round in 0..3 {

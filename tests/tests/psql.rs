@@ -20,6 +20,9 @@ const DESCRIPTIONS: &str = r"
 \df+ twice
 \sf twice
 \sv names
+\d people_names
+\d+ people_names
+\sv people_names
 \du
 \du+
 \dT+
@@ -45,6 +48,7 @@ select oskol.shard_table('letters', 'person') \g /dev/null
 alter table letters add foreign key (person) references people;
 create index on letters (body);
 create view names as select 'x'::text as name;
+create view people_names as select p.name, l.body from people p join letters l on l.person = p.id;
 create function twice(int) returns int language sql as 'select $1 * 2';
 create sequence turns;
 \copy people from stdin
@@ -109,11 +113,13 @@ fn watch_asks_again_until_an_error() {
 }
 
 #[test]
-fn rows_of_one_key_are_fetched_by_a_cursor() {
+fn rows_are_fetched_by_a_cursor_from_one_shard_and_from_all() {
     let database = filled("psql_fetches");
-    let script = "\\set FETCH_COUNT 1\nselect name from people where id in (7, 7);\n";
+    let script = "\\set FETCH_COUNT 1\nselect name from people where id in (7, 7);\n\
+        select id from people where id < 5 order by id;\n";
     let arguments = ["--tuples-only", "--no-align"];
-    assert_eq!(psql(&database.url(), &arguments, script).ok(), "gusta\n");
+    let printed = psql(&database.url(), &arguments, script).ok();
+    assert_eq!(printed, "gusta\n1\n2\n3\n4\n");
 }
 
 #[test]

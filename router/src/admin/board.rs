@@ -2,7 +2,7 @@
 //!
 //! Written a few times a minute and read by admins; nothing on a statement's path touches it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,21 @@ pub struct Board {
     shards: RwLock<BTreeMap<ShardId, ShardStatus>>,
     databases: RwLock<BTreeMap<String, Arc<Snapshot>>>,
     in_doubt: RwLock<Vec<InDoubt>>,
+    unknown: RwLock<VecDeque<Unknown>>,
+}
+
+/// Transactions whose clients could not be told the outcome, the last ones.
+const UNKNOWN: usize = 1_000;
+
+/// A transaction of this router's whose client was told SQLSTATE 08007.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unknown {
+    pub gid: String,
+    pub database: String,
+    /// When the client was told.
+    pub since: Instant,
+    /// `committed`, `rolled back`, or `forgotten` by the lead; none: not yet known.
+    pub outcome: Option<&'static str>,
 }
 
 /// What the last look at a shard found.
@@ -92,6 +107,33 @@ impl Board {
 
     pub fn set_in_doubt(&self, transactions: Vec<InDoubt>) {
         *write(&self.in_doubt) = transactions;
+    }
+
+    /// A client cannot be told what became of its transaction.
+    pub fn add_unknown(&self, gid: &str, database: &str) {
+        let mut all = write(&self.unknown);
+        if all.len() == UNKNOWN {
+            all.pop_front();
+        }
+        all.push_back(Unknown {
+            gid: gid.to_owned(),
+            database: database.to_owned(),
+            since: Instant::now(),
+            outcome: None,
+        });
+    }
+
+    /// The outcome is known, if this is one of them.
+    pub fn settle_unknown(&self, gid: &str, outcome: &'static str) {
+        let mut all = write(&self.unknown);
+        if let Some(unknown) = all.iter_mut().find(|unknown| unknown.gid == gid) {
+            unknown.outcome.get_or_insert(outcome);
+        }
+    }
+
+    /// The oldest first.
+    pub fn unknown(&self) -> Vec<Unknown> {
+        read(&self.unknown).iter().cloned().collect()
     }
 
     pub fn in_doubt(&self) -> Vec<InDoubt> {

@@ -14,6 +14,7 @@ pub enum Command {
     Config,
     Databases,
     Help,
+    Locks,
     Pools,
     Servers,
     Shards,
@@ -24,12 +25,13 @@ pub enum Command {
 }
 
 impl Command {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Buckets,
         Self::Clients,
         Self::Config,
         Self::Databases,
         Self::Help,
+        Self::Locks,
         Self::Pools,
         Self::Servers,
         Self::Shards,
@@ -47,6 +49,7 @@ impl Command {
             Self::Config => "CONFIG",
             Self::Databases => "DATABASES",
             Self::Help => "HELP",
+            Self::Locks => "LOCKS",
             Self::Pools => "POOLS",
             Self::Servers => "SERVERS",
             Self::Shards => "SHARDS",
@@ -64,12 +67,15 @@ impl Command {
             Self::Config => "configuration in force",
             Self::Databases => "databases in use and their tables by placement",
             Self::Help => "this list",
+            Self::Locks => "who waits for whose lock, on all shards",
             Self::Pools => "server connections and waiting clients, by shard",
             Self::Servers => "server connections, one by one",
             Self::Shards => "shards, their health and their share",
             Self::Stats => "traffic by database; avg_ columns are per second over the last minute",
             Self::Tables => "tables that are not local, and their shard keys",
-            Self::Transactions => "open transactions, and those in doubt",
+            Self::Transactions => {
+                "open transactions, those in doubt, and what became of those that clients were not told of"
+            }
             Self::Version => "version of the router",
         }
     }
@@ -105,6 +111,7 @@ impl Command {
             Self::Config => show::about::CONFIG,
             Self::Databases => show::catalog::DATABASES,
             Self::Help => show::about::HELP,
+            Self::Locks => show::locks::LOCKS,
             Self::Pools => show::servers::POOLS,
             Self::Servers => show::servers::SERVERS,
             Self::Shards => show::cluster::SHARDS,
@@ -124,13 +131,15 @@ impl Command {
             Self::Config => show::about::config(&state.config),
             Self::Databases => show::catalog::databases(state),
             Self::Help => show::about::help(),
+            Self::Locks => show::locks::locks(&state.reports().await?, &state.lock_waits().await?),
             Self::Pools => show::servers::pools(&state.config, &state.reports().await?),
             Self::Servers => show::servers::servers(&state.reports().await?),
             Self::Shards => show::cluster::shards(state),
             Self::Stats => show::stats::stats(state),
             Self::Tables => show::catalog::tables(state),
             Self::Transactions => {
-                show::sessions::transactions(&state.reports().await?, &state.board.in_doubt())
+                let (in_doubt, unknown) = (state.board.in_doubt(), state.board.unknown());
+                show::sessions::transactions(&state.reports().await?, &in_doubt, &unknown)
             }
             Self::Version => show::about::version(),
         };

@@ -3,6 +3,7 @@
 pub mod about;
 pub mod catalog;
 pub mod cluster;
+pub mod locks;
 pub mod servers;
 pub mod sessions;
 pub mod stats;

@@ -149,8 +149,8 @@ async fn transactions_in_doubt_stand_behind_open_ones() {
         age: Duration::from_secs(60),
     }]);
     let table = show("SHOW TRANSACTIONS", &state, inboxes).await;
-    assert_eq!(lines(&table)[0], "open|7|u|d|1|1|-");
-    assert_eq!(lines(&table)[2], "in doubt|-|-|d|0|60|oskol:main:1:2:0:2");
+    assert_eq!(lines(&table)[0], "open|7|u|d|1|1|-|-");
+    assert_eq!(lines(&table)[2], "in doubt|-|-|d|0|60|oskol:main:1:2:0:2|-");
 }
 
 #[tokio::test]

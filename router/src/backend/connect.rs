@@ -128,13 +128,7 @@ impl Connector {
     /// Limits that PostgreSQL itself enforces, as startup parameters.
     fn server_settings(&self) -> Vec<(&'static str, String)> {
         let limits = &self.config.limits;
-        let timeouts = [
-            ("statement_timeout", limits.statement_timeout),
-            (
-                "idle_in_transaction_session_timeout",
-                limits.idle_in_transaction_timeout,
-            ),
-        ];
+        let timeouts = [("statement_timeout", limits.statement_timeout)];
         let set = timeouts.into_iter().filter(|(_, limit)| !limit.is_zero());
         set.map(|(name, limit)| (name, limit.as_millis().to_string()))
             .collect()

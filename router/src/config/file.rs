@@ -22,6 +22,7 @@ pub struct ConfigFile {
     pub tls: TlsFile,
     pub pool: PoolFile,
     pub limits: LimitsFile,
+    pub transactions: TransactionsFile,
     pub admin: AdminFile,
     pub log: LogFile,
     pub tables: Vec<TableFile>,
@@ -173,6 +174,8 @@ pub struct LimitsFile {
     pub idle_in_transaction_timeout: String,
     pub idle_client_timeout: String,
     pub merge: String,
+    pub cursor: String,
+    pub gather: String,
     pub plan_cache: usize,
     pub client_prepared_statements: usize,
     pub catalog_timeout: String,
@@ -186,10 +189,28 @@ impl Default for LimitsFile {
             idle_in_transaction_timeout: "0".into(),
             idle_client_timeout: "0".into(),
             merge: "64MiB".into(),
+            cursor: "10GiB".into(),
+            gather: "1GiB".into(),
             plan_cache: 10_000,
             client_prepared_statements: 10_000,
             catalog_timeout: "10s".into(),
             id_block: 32,
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TransactionsFile {
+    pub cross_shard_reads: String,
+    pub barrier_timeout: String,
+}
+
+impl Default for TransactionsFile {
+    fn default() -> Self {
+        Self {
+            cross_shard_reads: "plain".into(),
+            barrier_timeout: "3s".into(),
         }
     }
 }

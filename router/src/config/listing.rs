@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::units::{print_duration, print_size};
-use super::{ClientAuth, ClientTlsMode, Config, PoolMode, SslMode};
+use super::{ClientAuth, ClientTlsMode, Config, CrossShardReads, PoolMode, SslMode};
 
 /// Keys as in `oskol.toml`, with their values as typed there. The same keys in the same order
 /// whatever the configuration.
@@ -13,6 +13,7 @@ pub fn listing(config: &Config) -> Vec<(&'static str, String)> {
         listen(config),
         pool(config),
         limits(config),
+        transactions(config),
         rest(config),
     ]
     .concat()
@@ -111,6 +112,8 @@ fn limits(config: &Config) -> Entries {
             print_duration(limits.idle_client_timeout),
         ),
         ("limits.merge", print_size(limits.merge_bytes)),
+        ("limits.cursor", print_size(limits.cursor_bytes)),
+        ("limits.gather", print_size(limits.gather_bytes)),
         ("limits.plan_cache", limits.plan_cache.to_string()),
         (
             "limits.client_prepared_statements",
@@ -121,6 +124,21 @@ fn limits(config: &Config) -> Entries {
             print_duration(limits.catalog_timeout),
         ),
         ("limits.id_block", limits.id_block.to_string()),
+    ]
+}
+
+fn transactions(config: &Config) -> Entries {
+    let transactions = &config.transactions;
+    let reads = match transactions.cross_shard_reads {
+        CrossShardReads::Plain => "plain",
+        CrossShardReads::Consistent => "consistent",
+    };
+    vec![
+        ("transactions.cross_shard_reads", reads.to_owned()),
+        (
+            "transactions.barrier_timeout",
+            print_duration(transactions.barrier_timeout),
+        ),
     ]
 }
 

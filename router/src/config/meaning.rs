@@ -13,11 +13,12 @@ use topology::ShardId;
 use super::error::ConfigError;
 use super::file::{
     AdminFile, ClusterFile, ConfigFile, LimitsFile, ListenFile, LogFile, PoolFile, ShardFile,
-    TableFile, TlsFile,
+    TableFile, TlsFile, TransactionsFile,
 };
 use super::{
-    AdminConfig, ClientAuth, ClientTls, ClientTlsMode, ClusterConfig, Config, Limits, ListenConfig,
-    LogConfig, PoolConfig, PoolMode, Secret, ShardConfig, ShardTls, SslMode,
+    AdminConfig, ClientAuth, ClientTls, ClientTlsMode, ClusterConfig, Config, CrossShardReads,
+    Limits, ListenConfig, LogConfig, PoolConfig, PoolMode, Secret, ShardConfig, ShardTls, SslMode,
+    TransactionsConfig,
 };
 use reader::{Reader, optional};
 
@@ -42,6 +43,7 @@ pub fn meaning(file: &ConfigFile, place: &str) -> Result<Config, ConfigError> {
         client_tls: client_tls(&mut reader, &file.tls),
         pool: pool(&mut reader, &file.pool),
         limits: limits(&mut reader, &file.limits),
+        transactions: transactions(&mut reader, &file.transactions),
         admin: admin(&mut reader, &file.admin),
         log: log(&mut reader, &file.log),
         tables: tables(&mut reader, &file.tables),
@@ -279,6 +281,8 @@ fn limits(reader: &mut Reader<'_>, file: &LimitsFile) -> Limits {
         idle_client_timeout: reader
             .duration("limits.idle_client_timeout", &file.idle_client_timeout),
         merge_bytes: reader.size("limits.merge", &file.merge, 64 << 10, 1 << 40),
+        cursor_bytes: reader.size("limits.cursor", &file.cursor, 64 << 10, 1 << 50),
+        gather_bytes: reader.size("limits.gather", &file.gather, 64 << 10, 1 << 40),
         plan_cache: reader.count("limits.plan_cache", file.plan_cache, 1, 10_000_000),
         client_prepared_statements: reader.count(
             "limits.client_prepared_statements",
@@ -288,6 +292,22 @@ fn limits(reader: &mut Reader<'_>, file: &LimitsFile) -> Limits {
         ),
         catalog_timeout: reader.positive_duration("limits.catalog_timeout", &file.catalog_timeout),
         id_block: id_block(reader, file.id_block),
+    }
+}
+
+fn transactions(reader: &mut Reader<'_>, file: &TransactionsFile) -> TransactionsConfig {
+    let reads = [
+        ("plain", CrossShardReads::Plain),
+        ("consistent", CrossShardReads::Consistent),
+    ];
+    TransactionsConfig {
+        cross_shard_reads: reader.choice(
+            "transactions.cross_shard_reads",
+            &file.cross_shard_reads,
+            &reads,
+        ),
+        barrier_timeout: reader
+            .positive_duration("transactions.barrier_timeout", &file.barrier_timeout),
     }
 }
 

@@ -13,6 +13,7 @@ use super::recovery::Recovery;
 use super::watch::{self, CHANNEL, RELEASE, Surroundings, Watched};
 use super::{CLUSTER_DATABASE, bootstrap, changes, roles, sequences};
 use crate::config::Config;
+use crate::gate::Gate;
 use crate::worker::{WorkerHandle, WorkerMessage};
 
 /// Filled when the database is open; several may wait for that at a time.
@@ -28,7 +29,10 @@ pub(crate) struct Inner {
     pub(super) leases: sequences::Leases,
     pub(super) roles: roles::Roles,
     pub(super) recovery: Recovery,
+    pub(super) gate: Arc<Gate>,
     pub(super) recover_now: Notify,
+    /// Sessions wait for several shards.
+    pub(super) stalled: Notify,
     pub(super) stop: channel::Sender<bool>,
     pub(super) thread: Mutex<Option<JoinHandle<()>>>,
     pub(super) workers: Vec<WorkerHandle>,

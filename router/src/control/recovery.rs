@@ -7,21 +7,32 @@
 mod listed;
 
 use std::collections::{BTreeSet, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use topology::ShardId;
 
 use super::CLUSTER_DATABASE;
 use super::connections::{Connections, Lent};
 use super::error::ControlError;
 use super::gid::{GlobalId, LiveTransactions};
-use super::watch::SILENCE;
+use super::watch::{GONE, PRESENCE, SILENCE};
 use crate::admin::Board;
 use crate::metrics::Metrics;
 use listed::{InDoubt, list};
 
 /// A transaction prepared for so long is taken up even if its router lives, in seconds.
 const STALE: f64 = 60.0;
+/// Longest try to finish one transaction; a shard that hangs does not keep the others in doubt.
+const FINISH_LIMIT: Duration = Duration::from_secs(5);
+/// Transactions being finished at a time.
+const AT_ONCE: usize = 4;
+/// In seconds: longer in doubt is worth an operator's look.
+const ALERT_AFTER: f64 = 60.0;
+const ALERT_EVERY: Duration = Duration::from_secs(60);
+/// Until then no decision is removed: one that is not there was not made.
+const SETTLE_WITHIN: Duration = Duration::from_secs(240);
 /// Committed decisions stay this long after they were needed last: a router that lost its connection
 /// to the lead asks for the outcome within a fraction of it.
 const KEEP_COMMITTED: &str = "interval '5 minutes'";
@@ -30,12 +41,34 @@ const KEEP_ABORTED: &str = "interval '1 day'";
 /// Decisions removed in one statement.
 const SWEEP: i64 = 10_000;
 const UNDEFINED_OBJECT: &str = "42704";
+/// "prepared transaction with identifier ... is busy"
+const BUSY: &str = "55000";
+/// Looks at a transaction that somebody else is ending, and the time between them.
+const LOOKS: usize = 500;
+const NEXT_LOOK: std::time::Duration = std::time::Duration::from_millis(2);
 
 /// How a global transaction ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     Committed,
     Aborted,
+}
+
+impl Outcome {
+    /// As `oskol.decision` has it.
+    fn of(decision: &str) -> Self {
+        match decision {
+            "commit" => Self::Committed,
+            _ => Self::Aborted,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Committed => "committed",
+            Self::Aborted => "rolled back",
+        }
+    }
 }
 
 /// What recovery works with.
@@ -46,6 +79,8 @@ pub(crate) struct Recovery {
     pub(crate) live: Arc<LiveTransactions>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) board: Arc<Board>,
+    /// When the log was last told of transactions that stay in doubt.
+    pub(crate) alerted: Mutex<Option<Instant>>,
 }
 
 impl Recovery {
@@ -55,25 +90,104 @@ impl Recovery {
         let living = self.living_routers().await;
         let is_left = |found: &&InDoubt| self.is_left(found, living.as_ref());
         let left: Vec<&InDoubt> = listed.transactions.values().filter(is_left).collect();
-        self.metrics.control.in_doubt.set(left.len() as u64);
+        self.show(&left);
+        let mut outcomes = Vec::with_capacity(left.len());
+        for some in left.chunks(AT_ONCE) {
+            let mut tries = Vec::with_capacity(some.len());
+            for transaction in some {
+                tries.push(self.finish_in_time(transaction));
+            }
+            outcomes.extend(join_all(tries).await);
+        }
         let (mut finished, mut remaining) = (BTreeSet::new(), Vec::new());
-        for transaction in left {
+        for (transaction, outcome) in left.into_iter().zip(outcomes) {
             let gid = &transaction.gid;
-            match self.finish(transaction).await {
+            match outcome {
                 Ok(outcome) => {
                     self.count(outcome);
+                    self.board.settle_unknown(gid, outcome.name());
                     finished.insert(transaction.database.clone());
                     tracing::info!(%gid, ?outcome, "finished a transaction in doubt");
                 }
                 Err(error) => {
-                    remaining.push(transaction.shown());
-                    tracing::warn!(%gid, %error, "a transaction in doubt cannot be finished yet");
+                    tracing::debug!(%gid, %error, "a transaction in doubt cannot be finished yet");
+                    remaining.push((transaction, error));
                 }
             }
         }
-        self.metrics.control.in_doubt.set(remaining.len() as u64);
-        self.board.set_in_doubt(remaining);
+        self.show(&remaining.iter().map(|(left, _)| *left).collect::<Vec<_>>());
+        self.alert(&remaining);
+        self.learn_unknown().await;
         finished
+    }
+
+    fn show(&self, left: &[&InDoubt]) {
+        let oldest = left.iter().map(|left| left.age).fold(0.0, f64::max);
+        let control = &self.metrics.control;
+        control.in_doubt.set(left.len() as u64);
+        control.in_doubt_oldest_seconds.set(oldest as u64);
+        self.board
+            .set_in_doubt(left.iter().map(|left| left.shown()).collect());
+    }
+
+    /// Something is wrong that does not mend itself: rows stay locked.
+    fn alert(&self, remaining: &[(&InDoubt, ControlError)]) {
+        let oldest = remaining
+            .iter()
+            .max_by(|one, other| one.0.age.total_cmp(&other.0.age));
+        let Some((oldest, error)) = oldest.filter(|(left, _)| left.age > ALERT_AFTER) else {
+            return;
+        };
+        let mut last = self.alerted.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_none_or(|last| last.elapsed() >= ALERT_EVERY) {
+            *last = Some(Instant::now());
+            tracing::error!(
+                count = remaining.len(),
+                oldest_seconds = oldest.age as u64,
+                gid = %oldest.gid,
+                %error,
+                "transactions are in doubt for more than a minute, and keep their locks"
+            );
+        }
+    }
+
+    /// What became of those whose clients could not be told.
+    async fn learn_unknown(&self) {
+        for unknown in self.board.unknown() {
+            let Ok(id) = unknown.gid.parse() else {
+                continue;
+            };
+            let too_late = unknown.since.elapsed() > SETTLE_WITHIN;
+            let asked = async {
+                if unknown.outcome.is_some() {
+                    Ok(None)
+                } else if too_late {
+                    self.decided(&unknown.database, &id).await
+                } else {
+                    self.settle(&unknown.database, &id).await.map(Some)
+                }
+            };
+            match tokio::time::timeout(FINISH_LIMIT, asked).await {
+                Ok(Ok(Some(outcome))) => self.board.settle_unknown(&unknown.gid, outcome.name()),
+                Ok(Ok(None)) if unknown.outcome.is_none() => {
+                    self.board.settle_unknown(&unknown.gid, "forgotten");
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// As far as the lead still knows.
+    async fn decided(
+        &self,
+        database: &str,
+        id: &GlobalId,
+    ) -> Result<Option<Outcome>, ControlError> {
+        let lead = self.connections.get(id.lead, database).await?;
+        let sql = "SELECT outcome FROM oskol.decision WHERE gid = $1";
+        let row = lead.query_opt(sql, &[&id.to_string()]).await;
+        let row = row.map_err(lead.failed())?;
+        Ok(row.map(|row| Outcome::of(row.get(0))))
     }
 
     /// The outcome of a transaction, which is an abort from now on if it was open.
@@ -86,10 +200,7 @@ impl Recovery {
         let row = lead
             .query_one("SELECT oskol.settle($1)", &[&id.to_string()])
             .await;
-        Ok(match row.map_err(lead.failed())?.get(0) {
-            "commit" => Outcome::Committed,
-            _ => Outcome::Aborted,
-        })
+        Ok(Outcome::of(row.map_err(lead.failed())?.get(0)))
     }
 
     /// Removes decisions that nobody needs any more from `databases`; nothing unless every shard tells
@@ -139,8 +250,12 @@ impl Recovery {
     /// Routers that give signs of life; `None` when the home shard does not tell.
     async fn living_routers(&self) -> Option<HashSet<u32>> {
         let home = self.connections.get_home(CLUSTER_DATABASE).await.ok()?;
-        let sql =
-            format!("SELECT id FROM oskol.routers WHERE heartbeat > clock_timestamp() - {SILENCE}");
+        let sql = format!(
+            "SELECT id FROM oskol.routers r WHERE heartbeat > clock_timestamp() - {SILENCE}
+            AND (heartbeat > clock_timestamp() - {GONE} OR EXISTS (SELECT FROM pg_locks l
+                WHERE l.locktype = 'advisory' AND l.classid = {PRESENCE} AND l.objid = r.id AND l.objsubid = 2
+                AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())))"
+        );
         let rows = home.query(&sql, &[]).await.ok()?;
         // Numbers come from a sequence of 32 bits.
         Some(rows.iter().map(|row| row.get::<_, i64>(0) as u32).collect())
@@ -156,13 +271,49 @@ impl Recovery {
         is_silent || found.age > STALE
     }
 
-    async fn finish(&self, transaction: &InDoubt) -> Result<Outcome, ControlError> {
-        let outcome = self.settle(&transaction.database, &transaction.id).await?;
-        for shard in &transaction.shards {
-            let connection = self.connections.get(*shard, &transaction.database).await?;
-            end_branch(&connection, &transaction.gid, outcome).await?;
-        }
+    async fn finish_in_time(&self, left: &InDoubt) -> Result<Outcome, ControlError> {
+        let shards: Vec<ShardId> = left.shards.iter().copied().collect();
+        let finished = self.finish(&left.database, &left.id, &shards);
+        let late = |_| {
+            Err(ControlError::Timeout {
+                what: "the end of a transaction in doubt",
+                limit: FINISH_LIMIT,
+            })
+        };
+        tokio::time::timeout(FINISH_LIMIT, finished)
+            .await
+            .unwrap_or_else(late)
+    }
+
+    /// Does on `shards` what the lead has decided, or decides now.
+    pub(crate) async fn finish(
+        &self,
+        database: &str,
+        id: &GlobalId,
+        shards: &[ShardId],
+    ) -> Result<Outcome, ControlError> {
+        let outcome = self.settle(database, id).await?;
+        let gid = id.to_string();
+        // One that cannot be reached does not keep the others waiting.
+        let ended = join_all(shards.iter().map(async |shard| {
+            let connection = self.connections.get(*shard, database).await?;
+            end_branch(&connection, &gid, outcome).await
+        }));
+        ended.await.into_iter().collect::<Result<(), _>>()?;
         Ok(outcome)
+    }
+
+    /// Commits what is prepared on these shards and decided.
+    pub(crate) async fn finish_decided(
+        &self,
+        database: &str,
+        decided: &[(ShardId, String)],
+    ) -> Result<(), ControlError> {
+        for (shard, gid) in decided {
+            let connection = self.connections.get(*shard, database).await?;
+            end_branch(&connection, gid, Outcome::Committed).await?;
+        }
+        Ok(())
     }
 
     fn count(&self, outcome: Outcome) {
@@ -173,38 +324,39 @@ impl Recovery {
     }
 }
 
-/// Looks again, as someone else may have been quicker, and then does what was decided.
+/// Looks first, as someone else may have been quicker, and then does what was decided.
 async fn end_branch(connection: &Lent, gid: &str, outcome: Outcome) -> Result<(), ControlError> {
     let failed = connection.failed();
-    let listed = "SELECT count(*) FROM pg_prepared_xacts
-        WHERE gid = $1 AND database = current_database()";
-    if connection
-        .query_one(listed, &[&gid])
-        .await
-        .map_err(&failed)?
-        .get::<_, i64>(0)
-        == 0
-    {
-        return Ok(());
-    }
     let verb = match outcome {
         Outcome::Committed => "COMMIT",
         Outcome::Aborted => "ROLLBACK",
     };
     // A parsed id has no character that needs quoting.
-    match connection
-        .batch_execute(&format!("{verb} PREPARED '{gid}'"))
-        .await
-    {
-        // Ended by someone else between the two statements: with the same outcome, as both read it from
-        // the same row.
-        Err(error)
-            if error
-                .code()
-                .is_some_and(|code| code.code() == UNDEFINED_OBJECT) =>
-        {
-            Ok(())
+    let end = format!("{verb} PREPARED '{gid}'");
+    let mut looks = 0;
+    while is_prepared(connection, gid).await? {
+        looks += 1;
+        match connection.batch_execute(&end).await {
+            Ok(()) => return Ok(()),
+            // Somebody else is ending it, with the same outcome, as both read it from the same row: look again.
+            Err(error) if is_ended_elsewhere(&error) && looks < LOOKS => {
+                tokio::time::sleep(NEXT_LOOK).await;
+            }
+            Err(error) => return Err(failed(error)),
         }
-        ended => ended.map_err(failed),
     }
+    Ok(())
+}
+
+async fn is_prepared(connection: &Lent, gid: &str) -> Result<bool, ControlError> {
+    let sql = "SELECT EXISTS (SELECT FROM pg_prepared_xacts
+        WHERE gid = $1 AND database = current_database())";
+    let row = connection.query_one(sql, &[&gid]).await;
+    Ok(row.map_err(connection.failed())?.get(0))
+}
+
+/// It is gone, or another connection is at it.
+fn is_ended_elsewhere(error: &tokio_postgres::Error) -> bool {
+    let code = error.code().map(|code| code.code());
+    matches!(code, Some(UNDEFINED_OBJECT | BUSY))
 }

@@ -8,6 +8,7 @@ use tokio::sync::mpsc as tokio_mpsc;
 use tokio::sync::{Notify, Semaphore, watch as channel};
 
 use super::connections::Connections;
+use super::deadlocks::Deadlocks;
 use super::error::ControlError;
 use super::gid::LiveTransactions;
 use super::inner::Inner;
@@ -22,7 +23,7 @@ use crate::metrics::Metrics;
 use crate::worker::WorkerHandle;
 
 /// Between looks for transactions in doubt.
-const RECOVERY: Duration = Duration::from_secs(3);
+const RECOVERY: Duration = Duration::from_secs(2);
 /// Between removals of old decisions.
 const SWEEP: Duration = Duration::from_secs(60);
 
@@ -111,6 +112,7 @@ async fn begin(
         live: Arc::<LiveTransactions>::default(),
         metrics: Arc::clone(&metrics),
         board: Arc::clone(&board),
+        alerted: Default::default(),
     };
     let around = Surroundings {
         connections: Arc::clone(&connections),
@@ -129,7 +131,9 @@ async fn begin(
         leases: Default::default(),
         roles: Default::default(),
         recovery,
+        gate: Default::default(),
         recover_now: Notify::new(),
+        stalled: Notify::new(),
         stop: channel::channel(false).0,
         thread: Default::default(),
         workers,
@@ -201,6 +205,7 @@ impl Inner {
     /// The standing work, until the end.
     async fn stand(self: Arc<Self>, mut releases: tokio_mpsc::Receiver<String>) {
         let recovery = tokio::spawn(Arc::clone(&self).recover());
+        let deadlocks = tokio::spawn(Deadlocks::new(Arc::clone(&self)).watch());
         let mut stop = self.stop.subscribe();
         loop {
             tokio::select! {
@@ -210,6 +215,7 @@ impl Inner {
             }
         }
         recovery.abort();
+        deadlocks.abort();
         self.sign_off().await;
     }
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_postgres::{Client, Notification};
 
+use super::CLUSTER_DATABASE;
 use super::connections::Connections;
 use super::database::{Database, DatabaseState};
 use super::error::ControlError;
@@ -23,6 +24,10 @@ use crate::metrics::Metrics;
 pub(crate) const BEAT: Duration = Duration::from_secs(2);
 /// As an SQL interval.
 pub(crate) const SILENCE: &str = "interval '10 seconds'";
+/// One that has closed its connection, as the kernel does for a process that is killed, is taken for dead sooner: its
+/// presence is an advisory lock of this class, held by the connection that watches the cluster's database.
+pub(crate) const GONE: &str = "interval '4 seconds'";
+pub(crate) const PRESENCE: i32 = 803_087_593;
 pub(crate) const SILENCE_TIME: Duration = Duration::from_secs(10);
 /// A sign of life that takes longer means a new connection.
 const BEAT_LIMIT: Duration = Duration::from_secs(5);
@@ -177,6 +182,9 @@ impl Session<'_> {
             .batch_execute(&format!("LISTEN {CHANNEL}"))
             .await
             .map_err(&failed)?;
+        if name == CLUSTER_DATABASE {
+            self.be_present(&client).await?;
+        }
         loop {
             self.look(&client).await?;
             *retry = FIRST_RETRY;
@@ -192,6 +200,14 @@ impl Session<'_> {
                 return Ok(());
             }
         }
+    }
+
+    async fn be_present(&self, client: &Client) -> Result<(), ControlError> {
+        let router = self.around.identity.router.cast_signed();
+        let sql = "SELECT pg_advisory_lock_shared($1, $2)";
+        let held = client.query(sql, &[&PRESENCE, &router]).await;
+        held.map_err(ControlError::statement(self.around.connections.home()))?;
+        Ok(())
     }
 
     /// A sign of life; whatever changed is taken over, and said to be.

@@ -52,6 +52,11 @@ impl Limit {
         *self == Self::default()
     }
 
+    /// How many rows are needed until the limit is reached; `None`: all there are.
+    pub fn missing(&self) -> Option<u64> {
+        self.limit.map(|limit| limit.saturating_add(self.offset))
+    }
+
     /// Counts one row. Not to be asked when the limit is reached.
     pub fn admit(&mut self) -> Verdict {
         if self.offset > 0 {

@@ -124,6 +124,11 @@ impl Merger {
         self.ended[shard]
     }
 
+    /// A row of this shard was pushed and has not been needed yet. Only where rows are sorted.
+    pub fn waits(&self, shard: usize) -> bool {
+        matches!(&self.inputs, Inputs::Sort { has_head, .. } if has_head[shard])
+    }
+
     /// Rows written so far: the count of SELECT's tag.
     pub fn rows(&self) -> u64 {
         self.rows
@@ -198,13 +203,18 @@ impl Merger {
             row.write_first(out, row.len().saturating_sub(self.hidden));
             return Ok(());
         }
-        out.reserve(body.len() + 5);
-        out.put_u8(tag::DATA_ROW);
-        // The body came from a message, whose length word has 32 bits and counts itself.
-        out.put_u32(body.len() as u32 + 4);
-        out.put_slice(body);
+        write_row(body, out);
         Ok(())
     }
+}
+
+/// Appends a whole DataRow message with this body.
+pub fn write_row(body: &[u8], out: &mut BytesMut) {
+    out.reserve(body.len() + 5);
+    out.put_u8(tag::DATA_ROW);
+    // The body came from a message, whose length word has 32 bits and counts itself.
+    out.put_u32(body.len() as u32 + 4);
+    out.put_slice(body);
 }
 
 enum Next {

@@ -6,7 +6,7 @@
 use wire::Format;
 use wire::backend::DataRow;
 
-use super::{Column, MergeError, SortKey, SortOrder, datetime};
+use super::{Column, MergeError, SortKey, SortOrder, datetime, real};
 
 /// `oid` is an unsigned int4.
 const OID: u32 = 26;
@@ -61,6 +61,35 @@ pub fn append_value(
             append_bytes(value, out);
             return Ok(());
         }
+        SortOrder::Blanks => {
+            let blanks = value.iter().rev().take_while(|byte| **byte == b' ').count();
+            append_bytes(&value[..value.len() - blanks], out);
+            return Ok(());
+        }
+        SortOrder::Bytea if column.format == Format::Text && !value.starts_with(b"\\x") => {
+            return Err(MergeError::ByteaOutput);
+        }
+        // Digits of lower case sort as the bytes they stand for.
+        SortOrder::Bytea => {
+            append_bytes(value, out);
+            return Ok(());
+        }
+        SortOrder::Numeric => {
+            let done = real::append_numeric(column.format, value, out);
+            return done.ok_or(MergeError::Unreadable("numeric"));
+        }
+        SortOrder::Float => {
+            let number = real::float(column.format, value);
+            let number = number.ok_or(MergeError::Unreadable("a floating-point number"))?;
+            out.extend_from_slice(&number.to_be_bytes());
+            return Ok(());
+        }
+        // `HH:MM:SS`, and zeros at the end of a fraction are not printed.
+        SortOrder::Time if column.format == Format::Text => {
+            append_bytes(value, out);
+            return Ok(());
+        }
+        SortOrder::Time => binary_integer(value).ok_or(MergeError::Unreadable("a time"))?,
         // One length each (36 or 16, and 1 byte), and lower case hexadecimal sorts as its number.
         SortOrder::Uuid | SortOrder::Boolean => {
             out.extend_from_slice(value);

@@ -16,7 +16,9 @@ pub struct MergeSort {
     keys: Vec<SortKey>,
     columns: Vec<Column>,
     heads: BinaryHeap<Reverse<Head>>,
-    /// Key bytes of a row given before, to be written over.
+    /// By shard, the key of its row given last.
+    given: Vec<Vec<u8>>,
+    /// To be written over.
     spare: Vec<u8>,
 }
 
@@ -34,15 +36,25 @@ impl MergeSort {
             keys,
             columns,
             heads: BinaryHeap::new(),
+            given: Vec::new(),
             spare: Vec::new(),
         }
     }
 
     /// The next row of a shard whose last one was popped.
+    ///
+    /// # Errors
+    /// It cannot be read, or it belongs before the last one: the shard knows another order.
     pub fn push_head(&mut self, shard: usize, row: Bytes) -> Result<(), MergeError> {
         let mut key = std::mem::take(&mut self.spare);
         key.clear();
         order::append_row(&self.keys, &self.columns, &DataRow::parse(&row)?, &mut key)?;
+        if let Some(given) = self.given.get_mut(shard) {
+            if *given > key {
+                return Err(MergeError::Unsorted);
+            }
+            self.spare = std::mem::take(given);
+        }
         self.heads.push(Reverse(Head { key, shard, row }));
         Ok(())
     }
@@ -50,7 +62,10 @@ impl MergeSort {
     /// The least of all heads, with its shard. Right only when every shard with rows left has one.
     pub fn pop(&mut self) -> Option<(usize, Bytes)> {
         let Reverse(head) = self.heads.pop()?;
-        self.spare = head.key;
+        if self.given.len() <= head.shard {
+            self.given.resize_with(head.shard + 1, Vec::new);
+        }
+        self.given[head.shard] = head.key;
         Some((head.shard, head.row))
     }
 }

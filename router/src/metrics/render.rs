@@ -2,7 +2,7 @@
 
 mod page;
 
-use super::{Metrics, PlanKind, Total, process};
+use super::{CommitKind, Metrics, PlanKind, Total, process};
 use page::{Page, escape};
 
 pub fn render(metrics: &Metrics) -> String {
@@ -11,6 +11,7 @@ pub fn render(metrics: &Metrics) -> String {
     process_figures(&mut page, metrics);
     workers(&mut page, &total);
     queries(&mut page, &total);
+    commits(&mut page, &total);
     databases(&mut page, &total);
     shards(&mut page, &total);
     control(&mut page, metrics);
@@ -103,9 +104,21 @@ fn queries(page: &mut Page, total: &Total) {
     }
 }
 
+fn commits(page: &mut Page, total: &Total) {
+    let help =
+        "From COMMIT to its answer, of transactions that have written, by the kind of commit.";
+    page.head("commit_duration_seconds", "histogram", help);
+    for (name, database) in &total.databases {
+        for (kind, time) in CommitKind::ALL.iter().zip(&database.commit_time) {
+            let key = format!("{}\",kind=\"{}", escape(name), kind.name());
+            page.histogram("commit_duration_seconds", "database", &key, time);
+        }
+    }
+}
+
 fn databases(page: &mut Page, total: &Total) {
     type Figure = (&'static str, &'static str, fn(&super::DatabaseTotal) -> u64);
-    let figures: [Figure; 7] = [
+    let figures: [Figure; 8] = [
         (
             "transactions_total",
             "Transactions that ended, implicit ones included.",
@@ -115,6 +128,11 @@ fn databases(page: &mut Page, total: &Total) {
             "two_phase_commits_total",
             "Transactions committed on several shards.",
             |d| d.two_phase_commits,
+        ),
+        (
+            "gate_waits_total",
+            "Commits that waited for snapshots over several shards.",
+            |d| d.gate_waits,
         ),
         (
             "client_received_bytes_total",
@@ -144,6 +162,16 @@ fn databases(page: &mut Page, total: &Total) {
             .iter()
             .map(|(name, database)| (escape(name), value(database)));
         page.family((name, "counter", help), "database", values);
+    }
+    let help = "Opening the snapshots of a transaction on all shards.";
+    page.head("snapshot_duration_seconds", "histogram", help);
+    for (name, database) in &total.databases {
+        page.histogram(
+            "snapshot_duration_seconds",
+            "database",
+            &escape(name),
+            &database.snapshots,
+        );
     }
 }
 
@@ -265,6 +293,12 @@ fn control(page: &mut Page, metrics: &Metrics) {
         "gauge",
         help,
         control.in_doubt.get(),
+    );
+    page.single(
+        "transaction_in_doubt_oldest_seconds",
+        "gauge",
+        "Age of the oldest transaction in doubt at the last look.",
+        control.in_doubt_oldest_seconds.get(),
     );
     page.single(
         "shard_map_epoch",

@@ -17,6 +17,7 @@ pub enum PlanKind {
     SingleShard,
     Split,
     Scatter,
+    Gather,
     Broadcast,
     Ddl,
     Copy,
@@ -26,13 +27,14 @@ pub enum PlanKind {
 }
 
 impl PlanKind {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Session,
         Self::AnyShard,
         Self::Home,
         Self::SingleShard,
         Self::Split,
         Self::Scatter,
+        Self::Gather,
         Self::Broadcast,
         Self::Ddl,
         Self::Copy,
@@ -49,12 +51,31 @@ impl PlanKind {
             Self::SingleShard => "single_shard",
             Self::Split => "split",
             Self::Scatter => "scatter",
+            Self::Gather => "gather",
             Self::Broadcast => "broadcast",
             Self::Ddl => "ddl",
             Self::Copy => "copy",
             Self::Cluster => "cluster",
             Self::Explain => "explain",
             Self::Refused => "refused",
+        }
+    }
+}
+
+/// How a transaction that has written is committed, as the label `kind` of the metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CommitKind {
+    OneShard,
+    TwoPhase,
+}
+
+impl CommitKind {
+    pub const ALL: [Self; 2] = [Self::OneShard, Self::TwoPhase];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::OneShard => "one_shard",
+            Self::TwoPhase => "two_phase",
         }
     }
 }
@@ -87,11 +108,16 @@ pub struct WorkerMetrics {
 pub struct DatabaseMetrics {
     queries: [Counter; PlanKind::ALL.len()],
     query_time: Histogram,
+    commit_time: [Histogram; CommitKind::ALL.len()],
     /// Ended transactions, implicit ones included.
     pub transactions: Counter,
     pub transaction_microseconds: Counter,
     /// Transactions committed by two-phase commit.
     pub two_phase_commits: Counter,
+    /// Transactions whose snapshots were opened on all shards at one moment.
+    snapshots: Histogram,
+    /// Commits that waited for such snapshots to be opened.
+    pub gate_waits: Counter,
     pub bytes_received: Counter,
     pub bytes_sent: Counter,
     /// ErrorResponses that a shard made.
@@ -169,6 +195,11 @@ impl DatabaseMetrics {
         self.query_time.record(time);
     }
 
+    /// One explicit transaction that was committed, from COMMIT to its answer.
+    pub fn committed(&self, kind: CommitKind, time: Duration) {
+        self.commit_time[kind as usize].record(time);
+    }
+
     /// One transaction that ended, implicit ones included.
     pub fn transaction(&self, time: Duration) {
         self.transactions.increment();
@@ -176,14 +207,24 @@ impl DatabaseMetrics {
             .add(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
     }
 
+    /// Snapshots on all shards were opened in `time`.
+    pub fn snapshots(&self, time: Duration) {
+        self.snapshots.record(time);
+    }
+
     fn add_to(&self, total: &mut DatabaseTotal) {
         for (sum, counter) in total.queries.iter_mut().zip(&self.queries) {
             *sum += counter.get();
         }
         self.query_time.add_to(&mut total.query_time);
+        for (sum, time) in total.commit_time.iter_mut().zip(&self.commit_time) {
+            time.add_to(sum);
+        }
         total.transactions += self.transactions.get();
         total.transaction_microseconds += self.transaction_microseconds.get();
         total.two_phase_commits += self.two_phase_commits.get();
+        self.snapshots.add_to(&mut total.snapshots);
+        total.gate_waits += self.gate_waits.get();
         total.bytes_received += self.bytes_received.get();
         total.bytes_sent += self.bytes_sent.get();
         total.shard_errors += self.shard_errors.get();
@@ -234,9 +275,13 @@ pub struct DatabaseTotal {
     /// In the order of [`PlanKind::ALL`].
     pub queries: [u64; PlanKind::ALL.len()],
     pub query_time: HistogramTotal,
+    /// In the order of [`CommitKind::ALL`].
+    pub commit_time: [HistogramTotal; CommitKind::ALL.len()],
     pub transactions: u64,
     pub transaction_microseconds: u64,
     pub two_phase_commits: u64,
+    pub snapshots: HistogramTotal,
+    pub gate_waits: u64,
     pub bytes_received: u64,
     pub bytes_sent: u64,
     pub shard_errors: u64,

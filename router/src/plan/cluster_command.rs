@@ -8,7 +8,7 @@ use pg_query::NodeEnum;
 use pg_query::protobuf::{Node, SelectStmt};
 use schema::{DefaultValue, Placement, Relation, RelationKind};
 
-use super::ddl::constraints::Placed;
+use super::ddl::constraints::{Placed, is_partitioned};
 use super::ddl::existing;
 use super::facts::Facts;
 use super::names::{self, OnlyCall};
@@ -122,7 +122,13 @@ fn shard_table(arguments: &[Option<&Node>], context: &PlanContext<'_>) -> Planne
         key: key.clone(),
         key_type,
     };
-    let judged = existing::judge(&table, &placed, accept_unenforced, context)?;
+    let judged = existing::judge(
+        &table,
+        &placed,
+        accept_unenforced,
+        is_partitioned(&table),
+        context,
+    )?;
     let command = ClusterCommand::ShardTable {
         schema: Some(table.schema.clone()),
         table: table.name.clone(),
@@ -138,7 +144,7 @@ fn shard_table(arguments: &[Option<&Node>], context: &PlanContext<'_>) -> Planne
 
 fn place(arguments: &[Option<&Node>], placed: Placed, context: &PlanContext<'_>) -> Planned {
     let table = table(&text(arguments.first())?, context)?;
-    let judged = existing::judge(&table, &placed, false, context)?;
+    let judged = existing::judge(&table, &placed, false, is_partitioned(&table), context)?;
     let (schema, table, drops) = (Some(table.schema.clone()), table.name.clone(), judged.drops);
     let command = match placed {
         Placed::Local => ClusterCommand::LocalTable {

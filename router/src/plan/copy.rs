@@ -4,19 +4,22 @@
 mod from;
 mod options;
 
+use std::rc::Rc;
+
 use pg_query::NodeEnum;
 use pg_query::protobuf::{CopyStmt, Node, RangeVar};
 use schema::{Placement, Relation, RelationKind};
 
 use super::facts::Facts;
 use super::scope::{self, Found};
+use super::tokens::Tokens;
 use super::{
-    Action, ByKey, Copy, CopyTo, Effect, Fallback, Plan, PlanContext, Scatter, Split, plan_node,
-    unsupported,
+    Action, ByKey, Copy, CopyQuery, CopyTo, Effect, Fallback, Plan, PlanContext, Scatter, Split,
+    plan_node, unsupported,
 };
 use crate::error::RouterError;
 use crate::merge::Merge;
-use crate::parse::Statement;
+use crate::parse::{self, Statement};
 
 type Planned = Result<Plan, RouterError>;
 
@@ -145,7 +148,8 @@ impl Job<'_> {
         ))
     }
 
-    /// `COPY (query) TO`: goes where the query goes, if that is one shard or rows that need no merge.
+    /// `COPY (query) TO`: goes where the query goes, if that is one shard or rows that need no merge; else the
+    /// router writes the query's rows.
     fn query(&self, query: &Node) -> Planned {
         let Some(node) = query.node.as_ref() else {
             return Ok(self.at_home("nothing to copy"));
@@ -168,12 +172,47 @@ impl Job<'_> {
             }
             Action::Scatter(scatter)
             | Action::Split(Split::Keys { scatter, .. } | Split::KeyArray { scatter, .. })
-                if concatenates(&scatter) && !effect.writes =>
+                if concatenates(&scatter) && !effect.writes && !effect.locks =>
             {
                 self.concatenated(effect)
             }
-            _ => Err(copy_query()),
+            _ if effect.writes => Err(copy_query()),
+            _ => self.written(effect, &inner.reason),
         }
+    }
+
+    /// The query by itself, and what it takes to write its rows as COPY does.
+    fn written(&self, effect: Effect, reason: &str) -> Planned {
+        let text = self.statement.text.as_str();
+        let tokens = Tokens::of(text);
+        let close = tokens.closing(1).filter(|_| tokens.word(1) == "(");
+        let close = close.ok_or_else(unsupported::rewrite_not_possible)?;
+        let (start, end) = (tokens.span(1).end, tokens.span(close).start);
+        let query_text = text[start..end].trim().to_owned();
+        let statement = parse::parse(&query_text)?
+            .pop()
+            .ok_or_else(unsupported::rewrite_not_possible)?;
+        let query = super::plan(&statement, self.context);
+        if let Action::Refuse(refusal) = query.action {
+            return Err(refusal);
+        }
+        let options = options::read(&self.copy.options)?;
+        if options.encoding.is_some() {
+            return Err(copy_query());
+        }
+        let copy = CopyQuery {
+            query: Rc::new(query),
+            empty_text: format!(
+                "{} SELECT * FROM ({query_text}) AS no_rows LIMIT 0 {}",
+                &text[..start],
+                &text[end..]
+            ),
+            query_text,
+            force_quote: options::force_quote(&self.copy.options),
+            options,
+        };
+        let action = Action::Copy(Copy::ToWritten(Box::new(copy)));
+        Ok(Plan::new(action, effect, reason))
     }
 
     fn facts(&self) -> Facts {
@@ -194,7 +233,7 @@ fn concatenates(scatter: &Scatter) -> bool {
 
 fn copy_query() -> RouterError {
     RouterError::unsupported("copy-query", "this query cannot be copied")
-        .detail("Its rows come from several shards and have to be merged.")
+        .detail("It writes on several shards, or the ENCODING option stands beside a merge of their rows.")
         .hint("COPY the table, or run the query without COPY.")
 }
 

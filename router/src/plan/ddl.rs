@@ -72,7 +72,7 @@ impl Job<'_> {
             NodeEnum::CallStmt(call) => procedural::call(self, call),
             NodeEnum::RuleStmt(rule) => self.rule(rule),
             NodeEnum::CreateSchemaStmt(create) => self.create_schema(create),
-            NodeEnum::ViewStmt(view) => Ok(self.temporary_or_everywhere(view.view.as_ref())),
+            NodeEnum::ViewStmt(view) => self.view(view.view.as_ref()),
             NodeEnum::CreateSeqStmt(create) => {
                 Ok(self.temporary_or_everywhere(create.sequence.as_ref()))
             }
@@ -82,7 +82,9 @@ impl Job<'_> {
 
     /// Statements with nothing to check.
     fn other(&self, node: &NodeEnum) -> Planned {
-        if self.mentions_temporary() {
+        // A function or type of pg_temp is this session's, as its temporary tables are.
+        let is_in_pg_temp = self.facts.name_parts.iter().any(|part| part == "pg_temp");
+        if is_in_pg_temp || self.mentions_temporary() {
             return Ok(self.on_temporary(TemporaryChange::default()));
         }
         let mut ddl = self.everywhere();
@@ -139,6 +141,41 @@ impl Job<'_> {
             }
             _ => self.planned(self.everywhere()),
         }
+    }
+
+    /// A temporary view is not in the catalog that statements are planned by, and so read as it stands.
+    fn view(&self, made: Option<&RangeVar>) -> Planned {
+        let is_here = |made: &&RangeVar| is_temporary(made) || self.reads_temporary(made);
+        if let Some(made) = made.filter(is_here)
+            && let Some(table) = self.reads_sharded(made.location)
+        {
+            return Err(temporary_view(&table));
+        }
+        Ok(self.temporary_or_everywhere(made))
+    }
+
+    /// A sharded table, or a view over one, that is named elsewhere than at `target`.
+    fn reads_sharded(&self, target: i32) -> Option<String> {
+        let at = usize::try_from(target).unwrap_or(0);
+        let others = self.facts.tables().filter(|table| table.location != at);
+        let is_sharded = |relation: &schema::Relation| {
+            matches!(
+                scope::placement(relation, self.context),
+                Placement::Sharded { .. }
+            )
+        };
+        let relations = &self.context.snapshot.relations;
+        let reads_sharded = |table: &&super::facts::Mention| {
+            let found = scope::find_name(table.schema.as_deref(), &table.name, self.context);
+            let Found::Relation(found) = found else {
+                return false;
+            };
+            let through = found.reads.iter();
+            let mut through = through.filter_map(|(schema, name)| relations.get(schema)?.get(name));
+            is_sharded(&found) || through.any(|read| is_sharded(read))
+        };
+        let mut reading = others.filter(reads_sharded);
+        reading.next().map(|table| table.name.clone())
     }
 
     /// Something other than `made` is temporary; `made` may hide a temporary relation of its own name.
@@ -200,6 +237,12 @@ impl Job<'_> {
             None
         };
         let mut ddl = self.everywhere();
+        if index.unique && !keeps_on_shard(&subject, &columns) {
+            if index.concurrent {
+                return Err(concurrent_unique());
+            }
+            ddl.keep_entries(&subject);
+        }
         if index.concurrent {
             ddl.outside_transaction = true;
             ddl.undo = undo_index(index, &relation.schema);
@@ -254,6 +297,32 @@ impl Job<'_> {
     }
 }
 
+/// Whether a unique index over these columns is one that each shard keeps, or that nobody keeps.
+fn keeps_on_shard(subject: &Subject<'_>, columns: &[String]) -> bool {
+    match &subject.placed {
+        Placed::Sharded { key, .. } => columns.contains(key) || subject.accept_unenforced,
+        _ => true,
+    }
+}
+
+fn concurrent_unique() -> RouterError {
+    RouterError::unsupported(
+        "unique-concurrently",
+        "a unique index without the shard key cannot be created concurrently",
+    )
+    .detail("Its values are entered over all shards in the transaction that creates it.")
+    .hint("Leave out CONCURRENTLY: writers of the table wait meanwhile.")
+}
+
+impl Ddl {
+    /// Unique keys of the table that no shard alone can keep are kept by entries from now on.
+    fn keep_entries(&mut self, subject: &Subject<'_>) {
+        let keeping = subject.keeping();
+        self.changes_entries |= keeping.is_some();
+        self.every_shard_also.extend(keeping);
+    }
+}
+
 fn undo_index(index: &IndexStmt, schema: &str) -> Option<String> {
     let name = index_name(index, schema);
     let is_safe = !index.idxname.is_empty() && !index.if_not_exists;
@@ -289,6 +358,17 @@ fn placed(range: &RangeVar, context: &PlanContext<'_>) -> Placement {
 
 fn is_temporary(range: &RangeVar) -> bool {
     range.relpersistence == "t" || range.schemaname == "pg_temp"
+}
+
+fn temporary_view(table: &str) -> RouterError {
+    RouterError::unsupported(
+        "temporary-view",
+        "a temporary view cannot read a sharded table",
+    )
+    .detail(format!(
+        "It would be on the home shard only, and \"{table}\" is on all shards."
+    ))
+    .hint("Create the view in a schema, or write its query in place of its name.")
 }
 
 /// What no statement of a plan depends on: rights, comments, roles, statistics.

@@ -4,7 +4,9 @@ use pg_query::NodeEnum;
 use pg_query::protobuf::ExplainStmt;
 
 use super::tokens::Tokens;
-use super::{Action, Effect, Explain, Plan, PlanContext, names, plan, unsupported};
+use super::{
+    Action, Effect, Explain, Plan, PlanContext, names, plan_alone, single_shard, unsupported,
+};
 use crate::parse::{self, Statement};
 
 pub fn plan_explain(
@@ -16,14 +18,17 @@ pub fn plan_explain(
         return Plan::refused(unsupported::rewrite_not_possible());
     };
     let options = Options::of(explain);
-    let inner = plan(&inner, context);
+    let node = inner.node.clone();
+    let inner = plan_alone(&inner, context);
     let effect = Effect {
         reads_session_sequences: options.analyze && inner.effect.reads_session_sequences,
-        writes: options.analyze && inner.effect.writes,
+        writes: options.analyze && (inner.effect.writes || inner.effect.locks),
+        locks: false,
         pins: options.analyze && inner.effect.pins,
         unpreparable: options.analyze && inner.effect.unpreparable,
         returns_rows: true,
         outside_transaction: false,
+        changes_entries: false,
     };
     let reason = inner.reason.clone();
     let explain = Explain {
@@ -32,6 +37,7 @@ pub fn plan_explain(
         head,
         analyze: options.analyze,
         format: options.format,
+        single_shard: single_shard::predicate(&node, context),
     };
     Plan::new(Action::Explain(Box::new(explain)), effect, reason)
 }

@@ -29,6 +29,20 @@ pub struct Facts {
     pub name_parts: Vec<String>,
     pub has_limit: bool,
     pub has_distinct_on_or_window: bool,
+    /// Every column named, in expressions.
+    pub columns: Vec<ColumnMention>,
+    /// `NATURAL JOIN`
+    pub has_natural_join: bool,
+}
+
+/// A column reference as written: `a`, `t.a`, `s.t.a`, `*`, `t.*`.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct ColumnMention {
+    /// Without the star.
+    pub parts: Vec<String>,
+    pub is_star: bool,
+    /// Byte offset.
+    pub location: usize,
 }
 
 /// A name, perhaps with a schema, and where it stands (byte offset).
@@ -73,6 +87,9 @@ impl Facts {
         })
     }
 }
+
+/// In [`Frame::number`] of a column: it ends in a star.
+const STAR: i64 = -1;
 
 /// One struct being walked.
 #[derive(Debug, Default)]
@@ -124,6 +141,10 @@ impl Walker {
                 owner.parts.push(value.to_owned());
             }
             Some(owner) if owner.kind == "AConst" => self.facts.strings.push(value.to_owned()),
+            Some(owner) if owner.kind == "ColumnRef" => {
+                owner.parts.push(value.to_owned());
+                self.facts.name_parts.push(value.to_owned());
+            }
             _ => self.facts.name_parts.push(value.to_owned()),
         }
     }
@@ -147,6 +168,12 @@ impl Walker {
             "RangeVar" => self.facts.relations.extend(frame.mention()),
             "FuncCall" => self.facts.functions.extend(frame.mention()),
             "TypeName" => self.facts.types.extend(frame.mention()),
+            "AStar" => self.star(),
+            "ColumnRef" => self.facts.columns.push(ColumnMention {
+                parts: frame.parts,
+                is_star: frame.number == STAR,
+                location: frame.location,
+            }),
             "SubLink" => self.facts.sublinks += 1,
             "SqlValueFunction" => self
                 .facts
@@ -159,6 +186,24 @@ impl Walker {
             }
             _ => {}
         }
+    }
+
+    fn star(&mut self) {
+        let owner = self
+            .stack
+            .iter_mut()
+            .rev()
+            .find(|frame| frame.kind != "Node");
+        if let Some(owner) = owner.filter(|owner| owner.kind == "ColumnRef") {
+            owner.number = STAR;
+        }
+    }
+
+    fn flag(&mut self, value: bool) {
+        let frame = self.stack.last();
+        let natural =
+            frame.is_some_and(|frame| (frame.kind, frame.field) == ("JoinExpr", "is_natural"));
+        self.facts.has_natural_join |= natural && value;
     }
 
     /// A field that holds something (not `None`, not an empty list).
@@ -210,6 +255,23 @@ mod tests {
         assert_eq!(found.functions[0].built_in_name(), Some("now"));
         assert_eq!((found.highest_parameter, found.sublinks), (7, 2));
         assert_eq!(found.relations[0].schema.as_deref(), Some("a"));
+    }
+
+    #[test]
+    fn columns_are_seen_with_their_qualifiers() {
+        let found =
+            facts("SELECT a, t.*, count(*), s.t.b FROM s.t NATURAL JOIN u WHERE EXISTS (SELECT *)");
+        let columns: Vec<_> = found
+            .columns
+            .iter()
+            .map(|it| (it.parts.join("."), it.is_star))
+            .collect();
+        let expected = [("a", false), ("t", true), ("s.t.b", false), ("", true)];
+        assert_eq!(
+            columns,
+            expected.map(|(name, star)| (name.to_owned(), star))
+        );
+        assert!(found.has_natural_join);
     }
 
     #[test]

@@ -3,7 +3,8 @@
 
 use pg_query::protobuf::Token;
 
-use super::{Action, ByKey, KeyExpr, Plan, SessionCommand, Split};
+use super::gather::{Finish, Gather, Source};
+use super::{Action, ByKey, KeyExpr, Plan, Split};
 use crate::parse::shape::{LiteralKind, Shape};
 
 impl Plan {
@@ -47,11 +48,38 @@ fn for_each_key(action: &mut Action, visit: &mut impl FnMut(&mut KeyExpr)) {
         }
         Action::Split(Split::Keys { keys, .. }) => keys.iter_mut().for_each(visit),
         Action::Split(Split::KeyArray { array, .. }) => visit(array),
-        Action::Explain(explain) => for_each_key(&mut explain.inner.action, visit),
-        Action::Session(SessionCommand::DeclareCursor { plan, .. }) => {
-            for_each_key(&mut plan.action, visit)
+        Action::Scatter(scatter) => {
+            let route = scatter.entry.iter_mut();
+            route
+                .flat_map(|route| &mut route.columns)
+                .for_each(|(key, _)| visit(key));
         }
+        Action::Gather(gather) => for_each_key_of_sources(gather, visit),
+        Action::Explain(explain) => for_each_key(&mut explain.inner.action, visit),
         _ => {}
+    }
+}
+
+fn for_each_key_of_sources(gather: &mut Gather, visit: &mut impl FnMut(&mut KeyExpr)) {
+    let mut sources: Vec<&mut Source> = Vec::new();
+    sources.extend(gather.pulls.iter_mut().map(|pull| &mut pull.source));
+    let mut rest = None;
+    if let Finish::Shards {
+        source, otherwise, ..
+    } = &mut gather.place
+    {
+        sources.push(source);
+        rest = otherwise.as_deref_mut();
+    }
+    for source in sources {
+        match source {
+            Source::Key { key, .. } | Source::KeyArray { array: key, .. } => visit(key),
+            Source::Keys { keys, .. } => keys.iter_mut().for_each(&mut *visit),
+            Source::Everywhere | Source::Home | Source::AnyShard => {}
+        }
+    }
+    if let Some(gather) = rest {
+        for_each_key_of_sources(gather, visit);
     }
 }
 

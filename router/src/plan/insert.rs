@@ -1,28 +1,38 @@
 //! INSERT: which shard each row goes to, and the ids that the router fills in. Takes the parse tree and
 //! the text (what a shard sees is cut out of what the client wrote, never printed anew); gives a [`Plan`].
 
-mod conflict;
+pub(super) mod conflict;
+mod defaults;
+mod from_query;
 mod from_select;
 mod key_value;
+mod mirrored;
 mod others;
+mod pushed_down;
+mod query_source;
 mod refusals;
 mod rows;
 mod sharded;
 mod target;
 mod unnest;
 
+use std::sync::Arc;
+
 use pg_query::NodeEnum;
 use pg_query::protobuf::{InsertStmt, Node, OverridingKind, SelectStmt};
-use schema::{Placement, RelationKind};
+use schema::{Placement, Relation, RelationKind};
 
 use super::edits::Edits;
 use super::facts::Facts;
+use super::insert_rows::Destination;
 use super::scope::{self, Found};
 use super::tokens::Tokens;
-use super::{Action, Broadcast, Effect, Piece, Plan, PlanContext, Rewrite, sequence, volatile};
+use super::{Action, Broadcast, Effect, Piece, Plan, PlanContext, Rewrite, sequence, unsupported};
 use crate::error::RouterError;
 use crate::parse::Statement;
+pub use from_query::parts_of;
 use others::Others;
+pub use refusals::{key_default, null_key};
 use target::Target;
 
 pub fn plan(statement: &Statement, insert: &InsertStmt, context: &PlanContext<'_>) -> Plan {
@@ -44,36 +54,24 @@ fn try_plan(statement: &Statement, insert: &InsertStmt, context: &PlanContext<'_
         return Err(super::session_command::set_config_refusal());
     }
     let others = others::of(&facts, range, context)?;
+    let job = Job {
+        statement,
+        insert,
+        context,
+        effect,
+        facts: &facts,
+        others: &others,
+    };
     let relation = match scope::find(range, context) {
         Found::Relation(relation) => relation,
-        Found::Temporary => return into_temporary(&others, effect),
-        Found::Home => return into_local(&facts, &others, effect, context),
+        Found::Temporary => return into_temporary(job),
+        Found::Home => return into_local(&job, None),
     };
     match scope::placement(&relation, context) {
-        Placement::Local if relation.kind == RelationKind::View => {
-            into_view(&relation, &facts, &others, effect, context)
-        }
-        Placement::Local => into_local(&facts, &others, effect, context),
-        Placement::Reference => {
-            let job = Job {
-                statement,
-                insert,
-                context,
-                effect,
-                facts: &facts,
-                others: &others,
-            };
-            into_reference(&job, &Target::of(relation, insert)?)
-        }
+        Placement::Local if relation.kind == RelationKind::View => into_view(&relation, &job),
+        Placement::Local => into_local(&job, Some(&relation)),
+        Placement::Reference => into_reference(&job, &Target::of(relation, insert)?),
         Placement::Sharded { key, key_type } => {
-            let job = Job {
-                statement,
-                insert,
-                context,
-                effect,
-                facts: &facts,
-                others: &others,
-            };
             sharded::plan(&job, &Target::of(relation, insert)?, key, key_type)
         }
     }
@@ -97,59 +95,64 @@ fn effect(insert: &InsertStmt) -> Effect {
     }
 }
 
-fn into_temporary(others: &Others, effect: Effect) -> Planned {
-    others.none_sharded()?;
-    let effect = Effect {
-        pins: true,
-        unpreparable: true,
-        ..effect
-    };
-    Ok(Plan::new(Action::Home, effect, "a temporary table"))
+fn into_temporary(mut job: Job<'_>) -> Planned {
+    job.effect.pins = true;
+    job.effect.unpreparable = true;
+    match job.others.none_sharded() {
+        Ok(()) => Ok(Plan::new(Action::Home, job.effect, "a temporary table")),
+        Err(refused) => take_home(&job, None, refused),
+    }
 }
 
-fn into_local(
-    facts: &Facts,
-    others: &Others,
-    effect: Effect,
-    context: &PlanContext<'_>,
-) -> Planned {
-    others.none_sharded()?;
-    others::no_function_over_sharded(facts, context)?;
+/// `relation`: `None` where its columns are not known.
+fn into_local(job: &Job<'_>, relation: Option<&Arc<Relation>>) -> Planned {
+    if let Err(refused) = job.others.none_sharded() {
+        return take_home(job, relation, refused);
+    }
+    others::no_function_over_sharded(job.facts, job.context)?;
     // nextval() of a leased sequence is right on the home shard, whose sequence is the truth.
-    if let Some(call) = facts
+    if let Some(call) = job
+        .facts
         .functions
         .iter()
         .find(|call| matches!(call.built_in_name(), Some("currval" | "lastval" | "setval")))
-        && !others.only_home_sequences
+        && !job.others.only_home_sequences
     {
         return Err(sequence::refusal(&call.name));
     }
-    let mut effect = effect;
-    effect.unpreparable |= others.temporary;
-    effect.pins |= others.temporary;
+    let mut effect = job.effect;
+    effect.unpreparable |= job.others.temporary;
+    effect.pins |= job.others.temporary;
     let mut plan = Plan::new(Action::Home, effect, "a local table");
-    plan.by_shape = !facts.calls(&sequence::FUNCTIONS);
+    plan.by_shape = !job.facts.calls(&sequence::FUNCTIONS);
     Ok(plan)
 }
 
+/// The rows of a query over other shards into a table on the home shard.
+fn take_home(job: &Job<'_>, relation: Option<&Arc<Relation>>, refused: RouterError) -> Planned {
+    if is_default_values(job.insert) {
+        return Err(refused);
+    }
+    let target = match relation {
+        Some(relation) => Some(Target::of(Arc::clone(relation), job.insert)?),
+        None => None,
+    };
+    from_query::plan(job, target.as_ref(), Destination::Home)
+}
+
 /// A view is written through only when all it reads is local.
-fn into_view(
-    view: &schema::Relation,
-    facts: &Facts,
-    others: &Others,
-    effect: Effect,
-    context: &PlanContext<'_>,
-) -> Planned {
+fn into_view(view: &Arc<Relation>, job: &Job<'_>) -> Planned {
     let is_local = |(schema, name): &(String, String)| {
-        let found = context
+        let found = job
+            .context
             .snapshot
             .relations
             .get(schema)
             .and_then(|relations| relations.get(name));
-        found.is_none_or(|relation| scope::placement(relation, context) == Placement::Local)
+        found.is_none_or(|relation| scope::placement(relation, job.context) == Placement::Local)
     };
     if view.reads.iter().all(is_local) {
-        return into_local(facts, others, effect, context);
+        return into_local(job, Some(view));
     }
     Err(RouterError::unsupported(
         "insert-view",
@@ -158,33 +161,66 @@ fn into_view(
     .hint("INSERT into the table itself."))
 }
 
-/// The same rows on every shard: nothing may differ from one to the other, ids least of all.
+/// The same rows on every shard: where they could differ from one to the other, ids least of all, one shard
+/// makes them.
 fn into_reference(job: &Job<'_>, target: &Target) -> Planned {
-    job.others.only_reference()?;
-    if let Some(culprit) = volatile::culprit(&without_sequences(job.facts), job.context) {
-        return Err(reference_volatile(&culprit));
+    match same_on_every_shard(job, target) {
+        Err(refused) if is_unsupported(&refused) && reads_rows(job) => {
+            if let Some(column) = from_query::volatile_default(job, target) {
+                return Err(unsupported::reference_write_volatile(&format!(
+                    "the default of column \"{column}\""
+                )));
+            }
+            from_query::plan(job, Some(target), Destination::Everywhere)
+        }
+        planned => planned,
     }
-    if let Some(column) = target.volatile_default(job.insert) {
-        return Err(reference_volatile(&format!(
-            "the default of column \"{column}\""
-        )));
-    }
+}
+
+fn is_unsupported(refused: &RouterError) -> bool {
+    refused.sqlstate == wire::sqlstate::FEATURE_NOT_SUPPORTED
+}
+
+/// The rows come of a query, or of VALUES with queries inside.
+fn reads_rows(job: &Job<'_>) -> bool {
+    !is_default_values(job.insert) && (values(job.insert).is_none() || job.facts.sublinks > 0)
+}
+
+/// The client's own statement on every shard, or on one that makes the rows of all.
+fn same_on_every_shard(job: &Job<'_>, target: &Target) -> Planned {
+    job.others.none_sharded()?;
+    others::no_function_over_sharded(job.facts, job.context)?;
     let values = values(job.insert);
     if values.is_none() && !is_default_values(job.insert) {
-        from_select::into_reference(job, target)?;
+        from_select::no_ids_of_reference(target)?;
     }
     let tokens = Tokens::of(&job.statement.text);
-    let edits = target.edits(
+    let mut edits = target.edits(
         job,
         &tokens,
         values.map_or(&[], |select| &select.values_lists),
     )?;
+    let culprit = mirrored::culprit(job, target, values.is_none());
+    let mirror = match &culprit {
+        Some(culprit) => Some(mirrored::mirror(job, target, culprit, &tokens, &mut edits)?),
+        None => None,
+    };
     let rewrite = (!edits.is_empty()).then(|| rewrite(&edits, job));
-    let action = Action::Broadcast(Broadcast { rewrite });
+    let reason = match culprit {
+        Some(culprit) => {
+            format!("{culprit} may differ from shard to shard: one shard makes the rows")
+        }
+        None => format!("{} is a reference table", target.relation.name),
+    };
+    let effect = Effect {
+        pins: job.others.temporary,
+        unpreparable: job.others.temporary,
+        ..job.effect
+    };
     Ok(Plan::new(
-        action,
-        job.effect,
-        format!("{} is a reference table", target.relation.name),
+        Action::Broadcast(Broadcast { rewrite, mirror }),
+        effect,
+        reason,
     ))
 }
 
@@ -194,23 +230,6 @@ fn rewrite(edits: &Edits, job: &Job<'_>) -> Rewrite {
         pieces: edits.apply(text, 0..text.len()),
         client_parameters: job.facts.highest_parameter,
     }
-}
-
-/// Sequence functions are filled in by the router: one value for all shards.
-fn without_sequences(facts: &Facts) -> Facts {
-    let mut facts = facts.clone();
-    facts.functions.retain(|call| {
-        !call
-            .built_in_name()
-            .is_some_and(|name| sequence::FUNCTIONS.contains(&name))
-    });
-    facts
-}
-
-fn reference_volatile(culprit: &str) -> RouterError {
-    RouterError::unsupported("reference-write-volatile", "this INSERT could give different rows on different shards")
-        .detail(format!("Every shard holds a copy of the reference table, and {culprit} may differ from shard to shard."))
-        .hint("Compute the value first and pass it as a constant or a parameter.")
 }
 
 /// The plain VALUES that the INSERT takes its rows from.

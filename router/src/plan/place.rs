@@ -4,7 +4,7 @@
 use schema::Placement;
 
 use super::functions::{Calls, Class};
-use super::survey::Survey;
+use super::survey::{Leaf, Survey};
 use super::tokens::Tokens;
 use super::{Effect, PlanContext, sequence, session_command, unsupported};
 use crate::error::RouterError;
@@ -24,17 +24,51 @@ pub fn place(
     text: &str,
     context: &PlanContext<'_>,
 ) -> Result<(Place, Effect), RouterError> {
+    if survey.has_sharded()
+        && let Some(local) = survey.first_local()
+    {
+        return Err(beside_local(local));
+    }
+    place_of_read(survey, text, context)
+}
+
+/// The same for statements that only read: local tables may stand beside sharded ones.
+pub fn place_of_read(
+    survey: &Survey,
+    text: &str,
+    context: &PlanContext<'_>,
+) -> Result<(Place, Effect), RouterError> {
+    refuse_session_catalogs(survey)?;
     let calls = Calls::of(&survey.facts, context);
     refuse_calls(&calls, survey, text, context)?;
     let place = match survey.has_sharded() {
         true => {
-            beside_sharded(&calls, survey, context)?;
+            beside_sharded(&calls, context)?;
             Place::Sharded
         }
         false if needs_home(&calls, survey, context) => Place::Home,
         false => Place::AnyShard,
     };
     Ok((place, effect(&calls, context)))
+}
+
+/// What a server knows of its own connection's cursors and statements is not what the client's session has.
+fn refuse_session_catalogs(survey: &Survey) -> Result<(), RouterError> {
+    const VIEWS: [&str; 2] = ["pg_cursors", "pg_prepared_statements"];
+    const FUNCTIONS: [&str; 2] = ["pg_cursor", "pg_prepared_statement"];
+    let facts = &survey.facts;
+    let is_catalog = |schema: Option<&str>| matches!(schema, None | Some("pg_catalog"));
+    let named = |mentions: &[super::facts::Mention], names: &[&str]| {
+        let mut mentions = mentions.iter();
+        let mention = mentions.find(|mention| {
+            is_catalog(mention.schema.as_deref()) && names.contains(&mention.name.as_str())
+        });
+        mention.map(|mention| mention.name.clone())
+    };
+    match named(&facts.relations, &VIEWS).or_else(|| named(&facts.functions, &FUNCTIONS)) {
+        Some(name) => Err(unsupported::session_catalog(&name)),
+        None => Ok(()),
+    }
 }
 
 /// Calls that no statement may make, wherever it runs.
@@ -77,17 +111,7 @@ fn has_divided_tables(context: &PlanContext<'_>) -> bool {
 }
 
 /// What may not stand in one statement with a sharded table.
-fn beside_sharded(
-    calls: &Calls<'_>,
-    survey: &Survey,
-    context: &PlanContext<'_>,
-) -> Result<(), RouterError> {
-    if let Some(local) = survey.first_local() {
-        let name = local
-            .relation()
-            .map_or(&local.name, |relation| &relation.name);
-        return Err(unsupported::join_local_with_sharded(name));
-    }
+fn beside_sharded(calls: &Calls<'_>, context: &PlanContext<'_>) -> Result<(), RouterError> {
     for class in [Class::Home, Class::SessionLock, Class::Notify] {
         if let Some(call) = calls.first(class) {
             return Err(unsupported::function_on_home_shard(&call.name));
@@ -97,6 +121,17 @@ fn beside_sharded(
         Some(function) => Err(unsupported::function_reads_local(&function)),
         None => Ok(()),
     }
+}
+
+/// A local table cannot be read where the sharded ones are.
+pub fn beside_local(local: &Leaf) -> RouterError {
+    let relation = local.relation().map(|relation| &relation.name);
+    unsupported::join_local_with_sharded(relation.unwrap_or(&local.name))
+}
+
+/// What a statement calls or names is right on the home shard only.
+pub fn prefers_home(survey: &Survey, context: &PlanContext<'_>) -> bool {
+    needs_home(&Calls::of(&survey.facts, context), survey, context)
 }
 
 fn needs_home(calls: &Calls<'_>, survey: &Survey, context: &PlanContext<'_>) -> bool {

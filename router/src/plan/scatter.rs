@@ -20,13 +20,15 @@ use pg_query::protobuf::{LimitOption, Node, SelectStmt};
 use schema::KeyType;
 
 use super::functions;
+use super::gather::{Gather, combine};
 use super::pins::{Pins, connected, row_facts};
 use super::survey::{Body, ListedKeys, Output, QueryId, Rows, Survey, Term};
 use super::{Action, Effect, Plan, PlanContext, Scatter, Split, unsupported};
 use crate::error::RouterError;
 use crate::merge::Merge;
 use crate::parse::Statement;
-use within::{Distinct, check_windows, distinct};
+pub(super) use within::check_windows;
+use within::{Distinct, distinct};
 
 /// Where a statement without one key goes.
 #[derive(Debug)]
@@ -34,6 +36,8 @@ pub enum Spread {
     Everywhere(Scatter),
     /// To the shards of listed keys.
     Listed(Split),
+    /// Every shard's part, finished by one PostgreSQL.
+    Combined(Box<Gather>),
 }
 
 impl Spread {
@@ -44,6 +48,10 @@ impl Spread {
                 Plan::new(Action::Scatter(scatter), effect, reason)
             }
             Self::Listed(split) => Plan::new(Action::Split(split), effect, "listed keys"),
+            Self::Combined(gather) => {
+                let reason = gather.why.clone();
+                Plan::new(Action::Gather(gather), effect, reason)
+            }
         }
     }
 
@@ -53,7 +61,7 @@ impl Spread {
             Self::Listed(Split::Keys { scatter, .. } | Split::KeyArray { scatter, .. }) => {
                 Some(scatter)
             }
-            Self::Listed(Split::Insert(_) | Split::Unnest(_)) => None,
+            Self::Listed(Split::Insert(_) | Split::Unnest(_)) | Self::Combined(_) => None,
         }
     }
 
@@ -91,7 +99,7 @@ impl Anchored<'_> {
         }
     }
 
-    fn is_anchor(&self, node: &Node) -> bool {
+    pub(super) fn is_anchor(&self, node: &Node) -> bool {
         self.term(node)
             .is_some_and(|term| self.class.contains(&term))
     }
@@ -105,11 +113,8 @@ pub fn select(
     pins: &Pins,
     context: &PlanContext<'_>,
 ) -> Result<Spread, RouterError> {
-    if survey.locks {
+    if survey.inner_locks {
         return Err(unsupported::for_update_over_shards());
-    }
-    if select.limit_option() == LimitOption::WithTies {
-        return Err(unsupported::limit_expression());
     }
     let rows = match &survey.query(survey.root).body {
         Body::Rows(rows) => rows,
@@ -117,15 +122,118 @@ pub fn select(
         _ => return Err(anchor::refusal(survey, pins)),
     };
     let anchored = anchor::find(survey, survey.root, rows, pins, context)?;
-    let (text, merge) = merge(statement, select, &anchored)?;
+    if within::keeps_order_of_source(select, &anchored) {
+        return Err(unsupported::order_in_subquery());
+    }
+    let merged = merge(statement, select, &anchored).map(|(text, merge)| {
+        let why = why(&anchored);
+        spread(
+            &anchored,
+            Scatter {
+                text,
+                merge,
+                why,
+                entry: None,
+            },
+        )
+    });
+    if survey.locks {
+        return merged;
+    }
+    merged.or_else(|refusal| {
+        // Views stay views where the shards read them.
+        let written = written(statement).unwrap_or(select);
+        let combined = combine::plan(written, &anchored, &refusal);
+        combined.map_or(Err(refusal), |gather| {
+            Ok(Spread::Combined(Box::new(gather)))
+        })
+    })
+}
+
+/// The anchor of a statement that is one query level.
+pub(super) fn anchored<'a>(
+    survey: &'a Survey,
+    pins: &Pins,
+    context: &'a PlanContext<'a>,
+) -> Option<Anchored<'a>> {
+    let rows = super::select::rows_of(survey, survey.root)?;
+    anchor::find(survey, survey.root, rows, pins, context).ok()
+}
+
+/// The SELECT as the client wrote it.
+fn written(statement: &Statement) -> Option<&SelectStmt> {
+    match &statement.node {
+        NodeEnum::SelectStmt(select) => Some(select),
+        NodeEnum::ExplainStmt(explain) => match explain.query.as_deref()?.node.as_ref()? {
+            NodeEnum::SelectStmt(select) => Some(select),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// How many rows of each shard, in the statement's order, can be among those of all, as SQL. `None`: any number.
+pub(super) fn first_rows(select: &SelectStmt) -> Option<String> {
+    limit::read(select).ok()?.first()
+}
+
+/// INSERT of the rows of `select` over several shards: every row has a key of the shard that gives it, which its
+/// column `position` is. `keeps_value`: that column's value is stored as it is.
+pub fn insert(
+    select: &SelectStmt,
+    survey: &Survey,
+    pins: &Pins,
+    position: usize,
+    keeps_value: &dyn Fn(&Output) -> bool,
+    returning: bool,
+    context: &PlanContext<'_>,
+) -> Result<Spread, RouterError> {
+    let apart = || anchor::refusal(survey, pins);
+    if survey.locks || select.limit_count.is_some() || select.limit_offset.is_some() {
+        return Err(apart());
+    }
+    let Body::Rows(rows) = &survey.query(survey.root).body else {
+        return Err(apart());
+    };
+    let anchored = anchor::find(survey, survey.root, rows, pins, context)?;
+    check_windows(select, &anchored)?;
+    let by_key = |grouped: &Vec<Term>| grouped.iter().any(|term| anchored.class.contains(term));
+    let within = !survey.outer_aggregates
+        && rows.grouped.as_ref().is_none_or(by_key)
+        && distinct(select, &anchored)? != Distinct::Fold;
+    let output = anchored
+        .outputs()
+        .and_then(|outputs| outputs.get(position))
+        .ok_or_else(apart)?;
+    let is_key = output
+        .term
+        .is_some_and(|term| anchored.class.contains(&term));
+    if !within || !is_key || !keeps_value(output) {
+        return Err(apart());
+    }
+    let merge = rows_or_count(returning);
+    let why = why(&anchored);
+    let text = None;
     Ok(spread(
         &anchored,
         Scatter {
             text,
             merge,
-            why: why(&anchored),
+            why,
+            entry: None,
         },
     ))
+}
+
+fn rows_or_count(returning: bool) -> Merge {
+    if returning {
+        Merge::Concatenate {
+            limit: None,
+            offset: None,
+        }
+    } else {
+        Merge::CountOnly
+    }
 }
 
 /// UPDATE or DELETE over several shards.
@@ -151,14 +259,7 @@ pub fn write(survey: &Survey, pins: &Pins, returning: bool) -> Result<Spread, Ro
     if survey.writes.len() > 1 {
         return Err(unsupported::write_in_with());
     }
-    let merge = if returning {
-        Merge::Concatenate {
-            limit: None,
-            offset: None,
-        }
-    } else {
-        Merge::CountOnly
-    };
+    let merge = rows_or_count(returning);
     let class = connected(&row_facts(survey, rows), term);
     let why = format!(
         "no one value for the shard key of {}",
@@ -172,8 +273,41 @@ pub fn write(survey: &Survey, pins: &Pins, returning: bool) -> Result<Spread, Ro
             text: None,
             merge,
             why,
+            entry: None,
         },
     ))
+}
+
+/// MERGE over several shards. Where it only changes rows, every shard does so with its own, if all else is
+/// pinned to them. Where it adds rows, the source must be divided as the target is, so that a row without a
+/// match on its own shard has none on another.
+pub fn merge_into(survey: &Survey, pins: &Pins, returning: bool) -> Result<Spread, RouterError> {
+    let refusal = unsupported::merge_over_shards;
+    let Body::Rows(rows) = &survey.query(survey.root).body else {
+        return Err(refusal());
+    };
+    let target = rows.target.ok_or_else(refusal)?;
+    let key = |leaf: super::survey::LeafId| {
+        let (key, _) = survey.leaf(leaf).shard_key()?;
+        Some(Term::Column(leaf, key))
+    };
+    let own = key(target).filter(|_| rows.added.is_empty());
+    let sources = rows.from.as_ref().map(super::pins::always_present);
+    let sources = sources.into_iter().flatten().filter(|leaf| *leaf != target);
+    let mut anchors = sources.filter_map(key).chain(own);
+    let anchor = anchors.find(|term| pins.all_pinned_to(survey, *term));
+    if anchor.is_none() || survey.writes.len() > 1 || returning {
+        return Err(refusal());
+    }
+    Ok(Spread::Everywhere(Scatter {
+        text: None,
+        merge: Merge::CountOnly,
+        why: format!(
+            "no one value for the shard key of {}",
+            survey.leaf(target).name
+        ),
+        entry: None,
+    }))
 }
 
 fn why(anchored: &Anchored<'_>) -> String {
@@ -218,6 +352,9 @@ fn merge(
     select: &SelectStmt,
     anchored: &Anchored<'_>,
 ) -> Result<(Option<String>, Merge), RouterError> {
+    if select.limit_option() == LimitOption::WithTies {
+        return Err(unsupported::limit_expression());
+    }
     check_windows(select, anchored)?;
     if anchored.survey.outer_aggregates {
         return Err(unsupported::aggregate_not_mergeable(

@@ -125,15 +125,22 @@ pub fn plain_type(name: &TypeName) -> Option<u32> {
 
 /// Oids of built-in types, from PostgreSQL's `pg_type.dat`.
 pub const BOOL: u32 = 16;
+pub const BYTEA: u32 = 17;
+pub const NAME: u32 = 19;
 pub const INT8: u32 = 20;
 pub const INT2: u32 = 21;
 pub const INT4: u32 = 23;
 pub const TEXT: u32 = 25;
 pub const OID: u32 = 26;
+pub const FLOAT4: u32 = 700;
+pub const FLOAT8: u32 = 701;
+pub const BPCHAR: u32 = 1042;
 pub const VARCHAR: u32 = 1043;
 pub const DATE: u32 = 1082;
+pub const TIME: u32 = 1083;
 pub const TIMESTAMP: u32 = 1114;
 pub const TIMESTAMPTZ: u32 = 1184;
+pub const NUMERIC: u32 = 1700;
 pub const UUID: u32 = 2950;
 
 /// As [`plain_type`], of the elements of an array type (`int8[]`).

@@ -5,11 +5,12 @@ use pg_query::protobuf::SelectStmt;
 
 use super::key::Constant;
 use super::pins::{Pins, connected};
-use super::place::{Place, place};
+use super::place::{Place, beside_local, place_of_read};
 use super::scatter::Spread;
 use super::survey::{Body, QueryId, Survey, Term, ValueId};
 use super::{
-    Action, ByKey, Effect, Fallback, KeyExpr, Plan, PlanContext, Split, scatter, unsupported,
+    Action, ByKey, Effect, Fallback, KeyExpr, Plan, PlanContext, Split, by_entry, gather, scatter,
+    unsupported,
 };
 use crate::error::RouterError;
 use crate::parse::Statement;
@@ -25,11 +26,12 @@ fn planned(
 ) -> Result<Plan, RouterError> {
     let node = NodeEnum::SelectStmt(Box::new(select.clone()));
     let survey = Survey::of(&node, context)?;
-    let (place, effect) = place(&survey, &statement.text, context)?;
+    let (place, effect) = place_of_read(&survey, &statement.text, context)?;
     refuse_reference_writes(&survey)?;
     let effect = Effect {
         returns_rows: true,
-        writes: effect.writes || survey.locks || !survey.writes.is_empty(),
+        writes: effect.writes || !survey.writes.is_empty(),
+        locks: survey.locks,
         ..effect
     };
     match place {
@@ -40,10 +42,32 @@ fn planned(
         Place::Home | Place::AnyShard => Ok(whole(Action::AnyShard, effect, &survey)),
         Place::Sharded => {
             let pins = Pins::of(&survey);
-            let spread = scatter::select(statement, select, &survey, &pins, context);
-            keyed(&survey, &pins, effect, spread)
+            let on_shards = match survey.first_local() {
+                Some(local) => Err(beside_local(local)),
+                None => {
+                    let spread = scatter::select(statement, select, &survey, &pins, context);
+                    keyed(&survey, &pins, effect, spread)
+                }
+            };
+            on_shards.or_else(|why| {
+                gather::select::plan(statement, &survey, &pins, effect, &why, context)
+            })
         }
     }
+}
+
+/// The plan of a SELECT in which what shards cannot read has been replaced by pulled rows.
+pub(super) fn over_shards(
+    statement: &Statement,
+    context: &PlanContext<'_>,
+) -> Result<Plan, RouterError> {
+    let NodeEnum::SelectStmt(select) = &statement.node else {
+        return Err(unsupported::statement());
+    };
+    let survey = Survey::of(&statement.node, context)?;
+    let pins = Pins::of(&survey);
+    let spread = scatter::select(statement, select, &survey, &pins, context);
+    keyed(&survey, &pins, Effect::default(), spread)
 }
 
 /// A plan that sends the statement as it is to one shard.
@@ -96,7 +120,12 @@ pub(super) fn keyed(
     let pinned = pinned_value(survey, pins);
     let rekeyed_merged = keep_keys(survey, pins)?;
     let Some((value, key_type)) = pinned else {
-        return spread.map(|spread| spread.into_plan(effect));
+        return spread.map(|mut spread| {
+            if let Spread::Everywhere(scatter) = &mut spread {
+                scatter.entry = by_entry::route(survey, pins);
+            }
+            spread.into_plan(effect)
+        });
     };
     let known = survey.value(value);
     let fallback = match spread {
@@ -104,7 +133,7 @@ pub(super) fn keyed(
             Spread::Everywhere(scatter)
             | Spread::Listed(Split::Keys { scatter, .. } | Split::KeyArray { scatter, .. }),
         ) => Fallback::Scatter(Box::new(scatter)),
-        Ok(Spread::Listed(Split::Insert(_) | Split::Unnest(_))) | Err(_) => {
+        Ok(Spread::Listed(Split::Insert(_) | Split::Unnest(_)) | Spread::Combined(_)) | Err(_) => {
             Fallback::Refuse(unsupported::key_unknown(&key_name(survey, pins)))
         }
     };

@@ -2,19 +2,28 @@
 //! prepared statements, cursors, LISTEN, LOCK TABLE. Takes the parse tree; gives a
 //! [`Plan`]. Must never know values of settings or the state of a session.
 
+mod set_config;
+
+use std::rc::Rc;
+
 use pg_query::NodeEnum;
 use pg_query::protobuf::{
-    DeclareCursorStmt, DiscardMode, DiscardStmt, ExecuteStmt, FetchStmt, LockStmt, PrepareStmt,
-    SelectStmt, TransactionStmt, TransactionStmtKind, VariableSetKind, VariableSetStmt,
+    DeclareCursorStmt, DiscardMode, DiscardStmt, ExecuteStmt, FetchDirection as Direction,
+    FetchStmt, LockStmt, PrepareStmt, TransactionStmt, TransactionStmtKind, VariableSetKind,
+    VariableSetStmt,
 };
 
 use super::names;
 use super::scope::{self, Found};
 use super::tokens::Tokens;
-use super::{Action, DiscardTarget, Effect, Plan, PlanContext, SessionCommand};
+use super::{
+    Action, DeclareCursor, DiscardTarget, Effect, FetchDirection, FetchStep, Isolation, Plan,
+    PlanContext, SessionCommand,
+};
 use crate::error::RouterError;
 use crate::parse::Statement;
 use schema::Placement;
+pub use set_config::{set_config, set_config_refusal};
 
 pub fn plan(statement: &Statement, node: &NodeEnum, context: &PlanContext<'_>) -> Plan {
     let text = statement.text.as_str();
@@ -72,10 +81,12 @@ fn transaction(node: &TransactionStmt, text: &str) -> Plan {
     command(match node.kind() {
         Kind::TransStmtBegin => SessionCommand::Begin {
             modes: modes(text),
+            isolation: Isolation::of_options(&node.options),
             start_transaction: false,
         },
         Kind::TransStmtStart => SessionCommand::Begin {
             modes: modes(text),
+            isolation: Isolation::of_options(&node.options),
             start_transaction: true,
         },
         Kind::TransStmtCommit => SessionCommand::Commit { chain: node.chain },
@@ -116,8 +127,11 @@ fn set(node: &VariableSetStmt, text: &str) -> Plan {
     match node.kind() {
         VariableSetKind::VarReset => command(SessionCommand::Reset { name }),
         VariableSetKind::VarResetAll => command(SessionCommand::ResetAll),
-        VariableSetKind::VarSetMulti => set_transaction(&name, text),
+        VariableSetKind::VarSetMulti => set_transaction(node, &name, text),
         _ if is_transaction_characteristic(&name) => command(SessionCommand::SetTransaction {
+            isolation: (name == "transaction_isolation")
+                .then(|| Isolation::of_value(&node.args))
+                .flatten(),
             text,
             session: false,
         }),
@@ -130,7 +144,7 @@ fn set(node: &VariableSetStmt, text: &str) -> Plan {
 }
 
 /// `SET TRANSACTION ...`, `SET SESSION CHARACTERISTICS AS TRANSACTION ...`, `SET TRANSACTION SNAPSHOT ...`.
-fn set_transaction(name: &str, text: String) -> Plan {
+fn set_transaction(node: &VariableSetStmt, name: &str, text: String) -> Plan {
     if name == "transaction snapshot" {
         return Plan::refused(
             RouterError::unsupported(
@@ -141,6 +155,7 @@ fn set_transaction(name: &str, text: String) -> Plan {
         );
     }
     command(SessionCommand::SetTransaction {
+        isolation: Isolation::of_options(&node.args),
         text,
         session: name == "session characteristics",
     })
@@ -200,14 +215,25 @@ fn execute(node: &ExecuteStmt, text: &str) -> Plan {
     })
 }
 
-/// `CURSOR_OPT_HOLD` of PostgreSQL's `nodes/parsenodes.h`.
-const CURSOR_OPTION_HOLD: i32 = 0x20;
+/// `CURSOR_OPT_...` of PostgreSQL's `nodes/parsenodes.h`.
+const CURSOR_BINARY: i32 = 0x01;
+const CURSOR_SCROLL: i32 = 0x02;
+const CURSOR_NO_SCROLL: i32 = 0x04;
+const CURSOR_INSENSITIVE: i32 = 0x08;
+const CURSOR_HOLD: i32 = 0x20;
 
 fn declare_cursor(
     node: &DeclareCursorStmt,
     statement: &Statement,
     context: &PlanContext<'_>,
 ) -> Plan {
+    if is_invalid(node) {
+        return Plan::new(
+            Action::Home,
+            Effect::default(),
+            "PostgreSQL tells what is wrong",
+        );
+    }
     let inner = match inner_query(&statement.text) {
         Ok(inner) => inner,
         Err(refusal) => return Plan::refused(refusal),
@@ -216,24 +242,33 @@ fn declare_cursor(
     if let Action::Refuse(refusal) = plan.action {
         return Plan::refused(refusal);
     }
-    let hold = node.options & CURSOR_OPTION_HOLD != 0;
     let effect = Effect {
-        pins: hold,
-        unpreparable: hold,
         writes: plan.effect.writes,
         ..Effect::default()
     };
     let reason = plan.reason.clone();
+    let has = |option| node.options & option != 0;
     Plan::new(
-        Action::Session(SessionCommand::DeclareCursor {
+        Action::Session(SessionCommand::DeclareCursor(Box::new(DeclareCursor {
             name: node.portalname.clone(),
-            hold,
-            plan: Box::new(plan),
+            hold: has(CURSOR_HOLD),
+            binary: has(CURSOR_BINARY),
+            no_scroll: has(CURSOR_NO_SCROLL),
+            plan: Rc::new(plan),
+            query: inner.text,
             text: statement.text.clone(),
-        }),
+        }))),
         effect,
         reason,
     )
+}
+
+/// Rows can be locked only by the plainest of cursors.
+fn is_invalid(node: &DeclareCursorStmt) -> bool {
+    let query = node.query.as_deref().and_then(|query| query.node.as_ref());
+    let locks =
+        matches!(query, Some(NodeEnum::SelectStmt(select)) if !select.locking_clause.is_empty());
+    locks && node.options & (CURSOR_HOLD | CURSOR_SCROLL | CURSOR_INSENSITIVE) != 0
 }
 
 /// The query of `DECLARE name ... CURSOR [WITH HOLD] FOR query`, parsed from its own text so that its
@@ -248,8 +283,19 @@ fn inner_query(text: &str) -> Result<Statement, RouterError> {
 }
 
 fn fetch(node: &FetchStmt, text: &str) -> Plan {
+    let direction = match node.direction() {
+        Direction::FetchForward | Direction::Undefined => FetchDirection::Forward,
+        Direction::FetchBackward => FetchDirection::Backward,
+        Direction::FetchAbsolute => FetchDirection::Absolute,
+        Direction::FetchRelative => FetchDirection::Relative,
+    };
     let mut plan = command(SessionCommand::Fetch {
         cursor: node.portalname.clone(),
+        step: FetchStep {
+            direction,
+            count: node.how_many,
+        },
+        is_move: node.ismove,
         text: text.to_owned(),
     });
     plan.effect.returns_rows = !node.ismove;
@@ -304,45 +350,4 @@ fn lock(node: &LockStmt, text: &str, context: &PlanContext<'_>) -> Plan {
     } else {
         Plan::new(Action::Home, effect, "LOCK TABLE of local tables")
     }
-}
-
-/// `SELECT set_config('name', value, is_local)` and nothing else is a SET.
-pub fn set_config(node: &SelectStmt, text: &str) -> Option<Plan> {
-    let call = names::only_call(node)?;
-    if call.name() != Some("set_config") {
-        return None;
-    }
-    let [name, value, is_local] = call.arguments else {
-        return None;
-    };
-    let (Some(name), Some(local)) = (
-        names::string_constant(name),
-        names::boolean_constant(is_local),
-    ) else {
-        return Some(Plan::refused(set_config_refusal()));
-    };
-    let name = name.to_ascii_lowercase();
-    let text = text.to_owned();
-    Some(if names::string_constant(value).is_some() {
-        rows(SessionCommand::Set { name, local, text })
-    } else if let Some(parameter) = names::parameter(value) {
-        rows(SessionCommand::SetFromParameter {
-            name,
-            local,
-            parameter,
-            column: call.column,
-        })
-    } else {
-        Plan::refused(set_config_refusal())
-    })
-}
-
-/// A setting changed in the middle of a query would be changed on one shard only.
-pub fn set_config_refusal() -> RouterError {
-    RouterError::unsupported(
-        "set-config-inside",
-        "set_config() is only supported as a statement of its own",
-    )
-    .detail("A setting changed inside a query would be changed on one shard only.")
-    .hint("Use SET, or SELECT set_config('name', 'value', false) with nothing else in it.")
 }

@@ -28,6 +28,7 @@ use super::scope::{INT2, INT4, INT8, TEXT, UUID, VARCHAR};
 use super::{KeyExpr, PlanContext};
 use crate::error::RouterError;
 use builder::{Builder, CommonTable, Level, Merged};
+pub(super) use output::{derived_name, is_star};
 
 /// Index into [`Survey::leaves`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -100,6 +101,20 @@ pub struct Leaf {
     pub kind: LeafKind,
     /// `None`: not known here (functions, catalogs).
     pub columns: Option<Vec<Column>>,
+    /// Where the statement names it; for tables only.
+    pub mention: Option<RangeMention>,
+}
+
+/// A relation named in a FROM list, or as the target of a write, as it is written there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RangeMention {
+    /// Byte offset of the name's first word.
+    pub location: usize,
+    pub has_alias: bool,
+    pub renames_columns: bool,
+    /// `ONLY name`
+    pub only: bool,
+    pub in_sample: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -213,6 +228,8 @@ pub struct Query {
     pub outputs: Option<Vec<Output>>,
     /// Data-modifying and never-mentioned WITH queries of this level.
     pub apart: Vec<QueryId>,
+    /// It has an ORDER BY.
+    pub sorted: bool,
 }
 
 #[derive(Debug)]
@@ -273,12 +290,18 @@ pub struct Survey {
     pub writes: Vec<LeafId>,
     /// FOR UPDATE, FOR SHARE and their like, anywhere.
     pub locks: bool,
+    /// Those not of the outermost level: what they lock may be more than what the result shows.
+    pub inner_locks: bool,
     /// An INSERT inside a WITH leaves a column to a sequence.
     pub needs_ids: bool,
-    /// What the column at this byte of the text is, for select lists, GROUP BY and ORDER BY.
+    /// What the column at this byte of the text is, for all clauses of SELECT but LIMIT, and ON.
     pub columns: HashMap<i32, Term>,
     /// Everything mentioned anywhere.
     pub facts: Facts,
+}
+
+fn locks_itself(node: &NodeEnum) -> bool {
+    matches!(node, NodeEnum::SelectStmt(select) if !select.locking_clause.is_empty())
 }
 
 impl Survey {
@@ -298,6 +321,7 @@ impl Survey {
             outer_aggregates: builder.outer_aggregates,
             writes: builder.writes,
             locks: builder.locks,
+            inner_locks: builder.lock_levels > usize::from(locks_itself(node)),
             needs_ids: builder.needs_ids_somewhere,
             columns: builder.columns,
             facts: Facts::of(node),

@@ -45,6 +45,25 @@ pub fn join_local_with_sharded(local: &str) -> RouterError {
     .hint("Make it a reference table: SELECT oskol.reference_table('name').")
 }
 
+pub fn view_guarded(view: &str) -> RouterError {
+    RouterError::unsupported(
+        "view-guarded",
+        "this view cannot be read together with rows of other shards",
+    )
+    .detail(format!(
+        "\"{view}\" is a security barrier, or reads a table with row security: only the view itself may filter its rows."
+    ))
+    .hint("Pin its shard key to one value, or read it in a statement of its own.")
+}
+
+pub fn view_write(view: &str) -> RouterError {
+    RouterError::unsupported("view-write", "this view over a sharded table cannot be written through")
+        .detail(format!(
+            "\"{view}\" is more than plain columns and rows of one sharded table, or the statement would have to be rewritten."
+        ))
+        .hint("Write to the table itself.")
+}
+
 pub fn view_over_sharded(view: &str) -> RouterError {
     RouterError::unsupported(
         "view-over-sharded",
@@ -104,10 +123,10 @@ pub fn set_operation_over_shards() -> RouterError {
 pub fn for_update_over_shards() -> RouterError {
     RouterError::unsupported(
         "for-update-over-shards",
-        "row locks are not supported over several shards",
+        "these row locks are not supported over several shards",
     )
-    .detail("FOR UPDATE and its like would lock rows shard by shard, in no common order.")
-    .hint("Lock rows of one key at a time.")
+    .detail("FOR UPDATE and its like lock rows of several shards in the outermost SELECT, in an order that the router knows.")
+    .hint("Lock rows by a plain SELECT of their table first, or those of one key at a time.")
 }
 
 pub fn window_over_shards() -> RouterError {
@@ -207,10 +226,34 @@ pub fn write_in_with() -> RouterError {
         .hint("Send it as a statement of its own, in one transaction.")
 }
 
+pub fn merge_ids(column: &str) -> RouterError {
+    RouterError::unsupported("merge-ids", "MERGE cannot fill in ids over shards")
+        .detail(format!("Column \"{column}\" of the rows it inserts is left to a sequence, and each shard would number them by itself."))
+        .hint("Give the column a value, or insert the rows as VALUES.")
+}
+
 pub fn shard_key_update() -> RouterError {
     RouterError::unsupported("shard-key-update", "a row's shard key cannot be changed")
         .detail("The row would have to move to another shard.")
         .hint("Leave the shard key out of SET; or delete the row and insert it anew, in one transaction.")
+}
+
+pub fn shard_key_of_table(table: &str, obstacle: &str) -> RouterError {
+    RouterError::unsupported("shard-key-update", "a row's shard key cannot be changed")
+        .detail(format!("A row of \"{table}\" would have to move to another shard. {obstacle}"))
+        .hint("Leave the shard key out of SET; or insert the new row, change what refers to the old one and delete it, in one transaction.")
+}
+
+pub fn shard_key_with_others() -> RouterError {
+    RouterError::unsupported("shard-key-update", "a row's shard key cannot be changed by this UPDATE")
+        .detail("FROM, WITH, and subqueries in RETURNING are not supported where rows move to other shards.")
+        .hint("Use subqueries in SET and WHERE.")
+}
+
+pub fn shard_key_form() -> RouterError {
+    RouterError::unsupported("shard-key-update", "a row's shard key cannot be changed by this UPDATE")
+        .detail("DEFAULT, (a, b) = (...) and parts of a value are not supported where rows move to other shards.")
+        .hint("Write each column as column = value.")
 }
 
 pub fn reference_write(id: &'static str, detail: String, hint: &str) -> RouterError {
@@ -283,4 +326,90 @@ pub fn key_unknown(column: &str) -> RouterError {
     RouterError::unsupported("key-unknown", "the shard key's value cannot be told exactly")
         .detail(format!("\"{column}\" is compared with a value of a type that does not hash as the key does, or out of range."))
         .hint("Pass the key in the shard key's own type.")
+}
+
+pub fn system_column(name: &str) -> RouterError {
+    RouterError::unsupported(
+        "system-column-over-shards",
+        format!("column \"{name}\" cannot be read here"),
+    )
+    .detail("The statement joins rows of several shards, and a row's place or transaction is a matter of its own shard.")
+    .hint(COLOCATE)
+}
+
+pub fn table_form_over_shards(table: &str) -> RouterError {
+    RouterError::unsupported(
+        "table-form-over-shards",
+        "ONLY and TABLESAMPLE are not supported here",
+    )
+    .detail(format!(
+        "The rows of \"{table}\" have to be brought together from several shards first."
+    ))
+    .hint(COLOCATE)
+}
+
+pub fn join_temporary_with_sharded(name: &str) -> RouterError {
+    RouterError::unsupported(
+        "join-temporary-with-sharded",
+        "a temporary table cannot be used together with a sharded one",
+    )
+    .detail(format!(
+        "\"{name}\" is known to one connection of the home shard only."
+    ))
+    .hint("Use a permanent table, or two statements.")
+}
+
+fn combined(what: &str) -> RouterError {
+    RouterError::unsupported(
+        "combine-over-shards",
+        "the shards' rows cannot be combined by a part of this statement alone",
+    )
+    .detail(what)
+    .hint(COLOCATE)
+}
+
+pub fn star_over_shards() -> RouterError {
+    combined("The columns that * or a whole row stands for are not known.")
+}
+
+pub fn name_over_shards() -> RouterError {
+    combined("What a name in GROUP BY, ORDER BY or DISTINCT ON stands for is not known.")
+}
+
+pub fn collation_over_shards() -> RouterError {
+    combined("The collation of an expression is not known.")
+}
+
+pub fn syntax_over_shards() -> RouterError {
+    combined("An expression cannot be divided between the shards and the finishing server.")
+}
+
+pub fn aggregate_over_shards() -> RouterError {
+    combined("An aggregate has no exact partial results.")
+}
+
+pub fn function_over_shards() -> RouterError {
+    combined("It calls a function that may read or write tables.")
+}
+
+/// A cursor is on one shard only.
+pub fn where_current_of() -> RouterError {
+    RouterError::unsupported("where-current-of", "WHERE CURRENT OF is not supported here")
+        .detail("A cursor is on one shard, and the statement concerns rows of others as well.")
+        .hint("Name the rows by their keys in the WHERE clause.")
+}
+
+pub fn session_catalog(name: &str) -> RouterError {
+    RouterError::unsupported("session-catalog", format!("{name} is not supported"))
+        .detail("It tells of one server connection, and a session has several, or another one at each transaction.")
+        .hint("Keep account of cursors and prepared statements in the application.")
+}
+
+pub fn order_in_subquery() -> RouterError {
+    RouterError::unsupported(
+        "order-in-subquery",
+        "a subquery's ORDER BY cannot be kept over several shards",
+    )
+    .detail("A subquery in FROM is sorted, and the statement itself is not.")
+    .hint("Write the ORDER BY at the end of the statement.")
 }

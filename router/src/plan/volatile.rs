@@ -8,16 +8,18 @@ use super::facts::Facts;
 pub fn culprit(facts: &Facts, context: &PlanContext<'_>) -> Option<String> {
     let clock = || facts.value_functions.iter().find(|&&op| is_clock(op));
     let clock_text = || facts.strings.iter().find(|text| names_clock(text));
-    let number_type = || {
-        facts
-            .types
-            .iter()
-            .find(|found| is_object_number(&found.name))
-    };
     function(facts, context)
         .or_else(|| clock().map(|_| "CURRENT_TIMESTAMP".to_owned()))
         .or_else(|| clock_text().map(|text| format!("'{text}'")))
-        .or_else(|| number_type().map(|found| format!("type {}", found.name)))
+        .or_else(|| object_number(facts))
+}
+
+/// A type of object numbers, which no shard can take over from another.
+pub fn object_number(facts: &Facts) -> Option<String> {
+    let mut types = facts.types.iter();
+    types
+        .find(|found| is_object_number(&found.name))
+        .map(|found| format!("type {}", found.name))
 }
 
 fn function(facts: &Facts, context: &PlanContext<'_>) -> Option<String> {
@@ -43,7 +45,7 @@ fn is_clock(op: i32) -> bool {
 
 /// Input strings of date and time types that mean the clock, alone or with a time of day (PostgreSQL 15,
 /// 8.5.1.4): `now`, `tomorrow 10:00`. A sentence with such a word in it is just text.
-fn names_clock(text: &str) -> bool {
+pub fn names_clock(text: &str) -> bool {
     let is_clock = |word: &str| matches!(word, "now" | "today" | "tomorrow" | "yesterday");
     let is_time = |word: &str| {
         word.bytes().any(|byte| byte.is_ascii_digit())

@@ -1,13 +1,19 @@
 //! UPDATE, DELETE and MERGE.
 
+mod carried;
+mod inserted;
+mod moved;
+mod reference;
+
 use pg_query::NodeEnum;
-use schema::Placement;
+use pg_query::protobuf::MergeStmt;
+use schema::{DefaultValue, Placement};
 
 use super::pins::Pins;
-use super::place::{Place, place};
+use super::place::{Place, beside_local, place_of_read};
 use super::scatter;
 use super::survey::{LeafId, LeafKind, Survey};
-use super::{Action, Broadcast, Effect, Plan, PlanContext, select, unsupported, volatile};
+use super::{Action, Effect, Plan, PlanContext, SessionCommand, select, unsupported};
 use crate::error::RouterError;
 use crate::parse::Statement;
 
@@ -22,7 +28,7 @@ fn planned(
     context: &PlanContext<'_>,
 ) -> Result<Plan, RouterError> {
     let survey = Survey::of(node, context)?;
-    let (place, effect) = place(&survey, &statement.text, context)?;
+    let (place, effect) = place_of_read(&survey, &statement.text, context)?;
     let effect = Effect {
         writes: true,
         returns_rows: returns_rows(node),
@@ -31,17 +37,144 @@ fn planned(
     let Some(target) = target(&survey) else {
         return Err(unsupported::syntax_not_understood());
     };
+    if let Some(cursor) = current_of(node) {
+        return at_cursor(cursor, &survey, target, effect);
+    }
     if is_reference(&survey, target) {
-        return reference(node, &survey, place, effect, context);
+        let write = reference::Write {
+            statement,
+            node,
+            survey: &survey,
+            target,
+            place,
+            effect,
+            context,
+        };
+        return write.plan();
     }
     select::refuse_reference_writes(&survey)?;
     match place {
         Place::Home | Place::AnyShard => Ok(select::whole(Action::Home, effect, &survey)),
-        Place::Sharded => {
-            let pins = Pins::of(&survey);
-            sharded(statement, node, &survey, &pins, effect)
+        Place::Sharded => Job {
+            statement,
+            node,
+            survey: &survey,
+            target,
+            pins: &Pins::of(&survey),
+            effect,
+            context,
         }
+        .plan(),
     }
+}
+
+/// A write to a local or sharded table of a statement that reads or writes sharded ones.
+struct Job<'a> {
+    statement: &'a Statement,
+    node: &'a NodeEnum,
+    survey: &'a Survey,
+    target: LeafId,
+    pins: &'a Pins,
+    effect: Effect,
+    context: &'a PlanContext<'a>,
+}
+
+impl Job<'_> {
+    fn plan(&self) -> Result<Plan, RouterError> {
+        if self.survey.leaf(self.target).shard_key().is_none() {
+            return carried::onto_home(self);
+        }
+        let on_shards = match self.survey.first_local() {
+            Some(local) => Err(beside_local(local)),
+            None => sharded(
+                self.statement,
+                self.node,
+                self.survey,
+                self.pins,
+                self.effect,
+            ),
+        };
+        if !self.pins.rekeyed.is_empty() && !keeps_keys(&on_shards) {
+            return self.moved(on_shards);
+        }
+        on_shards.or_else(|why| match self.reads_others() {
+            true => carried::onto_shards(self, &why),
+            false => Err(why),
+        })
+    }
+
+    /// The key is set to what it may not be. `on_shards`: what can be done if rows may not move.
+    fn moved(&self, on_shards: Result<Plan, RouterError>) -> Result<Plan, RouterError> {
+        moved::plan(self).or_else(|cannot_move| match on_shards {
+            Ok(guarded) => Ok(guarded),
+            Err(why) if why.id == "shard-key-update" => Err(cannot_move),
+            Err(_) => carried::onto_shards(self, &cannot_move),
+        })
+    }
+
+    /// Something besides the target is read that could be brought to it.
+    fn reads_others(&self) -> bool {
+        let tables = (0..self.survey.leaves.len()).map(LeafId);
+        let mut others = tables.filter(|leaf| *leaf != self.target);
+        others.any(|leaf| {
+            let leaf = self.survey.leaf(leaf);
+            leaf.shard_key().is_some()
+                || leaf
+                    .relation()
+                    .is_some_and(|_| self.survey.first_local().is_some())
+        })
+    }
+}
+
+/// The plan of a write in which what is not on the shards has been replaced by pulled rows.
+fn left(
+    statement: &Statement,
+    context: &PlanContext<'_>,
+    effect: Effect,
+) -> Result<Plan, RouterError> {
+    let survey = Survey::of(&statement.node, context)?;
+    sharded(
+        statement,
+        &statement.node,
+        &survey,
+        &Pins::of(&survey),
+        effect,
+    )
+}
+
+/// The cursor of `WHERE CURRENT OF cursor`.
+fn current_of(node: &NodeEnum) -> Option<&str> {
+    let condition = match node {
+        NodeEnum::UpdateStmt(update) => update.where_clause.as_deref(),
+        NodeEnum::DeleteStmt(delete) => delete.where_clause.as_deref(),
+        _ => None,
+    };
+    match condition?.node.as_ref()? {
+        NodeEnum::CurrentOfExpr(current) => Some(&current.cursor_name),
+        _ => None,
+    }
+}
+
+/// The row is where the cursor is. It stays there, and nothing of other shards is needed.
+fn at_cursor(
+    cursor: &str,
+    survey: &Survey,
+    target: LeafId,
+    effect: Effect,
+) -> Result<Plan, RouterError> {
+    let pins = Pins::of(survey);
+    if !pins.rekeyed.is_empty() {
+        return Err(unsupported::shard_key_update());
+    }
+    if is_reference(survey, target) || pins.uses.len() > 1 {
+        return Err(unsupported::where_current_of());
+    }
+    let cursor = cursor.to_owned();
+    Ok(Plan::new(
+        Action::Session(SessionCommand::AtCursor { cursor }),
+        effect,
+        "the row is where the cursor is",
+    ))
 }
 
 fn target(survey: &Survey) -> Option<LeafId> {
@@ -67,60 +200,6 @@ fn is_reference(survey: &Survey, leaf: LeafId) -> bool {
     )
 }
 
-/// The same statement on every shard, where it does the same to every copy.
-fn reference(
-    node: &NodeEnum,
-    survey: &Survey,
-    place: Place,
-    effect: Effect,
-    context: &PlanContext<'_>,
-) -> Result<Plan, RouterError> {
-    let other = survey.leaves.iter().find(|leaf| {
-        leaf.shard_key().is_some()
-            || matches!(&leaf.kind, LeafKind::Home)
-            || matches!(
-                &leaf.kind,
-                LeafKind::Table {
-                    placement: Placement::Local,
-                    ..
-                }
-            )
-    });
-    if let Some(other) = other {
-        return Err(unsupported::reference_write(
-            "reference-write-from-others",
-            format!("\"{}\" has other rows on each shard.", other.name),
-            "Read the values first and pass them as constants or parameters.",
-        ));
-    }
-    if let Some(culprit) = volatile::culprit(&survey.facts, context) {
-        return Err(unsupported::reference_write_volatile(&culprit));
-    }
-    if place == Place::Home || survey.writes.len() > 1 || picks_rows(node, survey) {
-        return Err(unsupported::reference_write(
-            "reference-write-picks",
-            "LIMIT, DISTINCT ON, windows, UPDATE ... FROM and MERGE may pick other rows on each shard.".to_owned(),
-            "Use a subquery in SET, or pass the values as constants or parameters.",
-        ));
-    }
-    let reason = "a reference table is written on every shard";
-    Ok(Plan::new(
-        Action::Broadcast(Broadcast { rewrite: None }),
-        effect,
-        reason,
-    ))
-}
-
-/// Whether which rows or values are taken may depend on the order in which rows are stored.
-fn picks_rows(node: &NodeEnum, survey: &Survey) -> bool {
-    let joins = match node {
-        NodeEnum::UpdateStmt(update) => !update.from_clause.is_empty(),
-        NodeEnum::MergeStmt(_) => true,
-        _ => false,
-    };
-    joins || survey.facts.has_limit || survey.facts.has_distinct_on_or_window
-}
-
 fn sharded(
     statement: &Statement,
     node: &NodeEnum,
@@ -129,12 +208,44 @@ fn sharded(
     effect: Effect,
 ) -> Result<Plan, RouterError> {
     let spread = scatter::write(survey, pins, effect.returns_rows);
-    if matches!(node, NodeEnum::MergeStmt(_)) {
-        return select::keyed(survey, pins, effect, Err(unsupported::merge_over_shards()));
+    if let NodeEnum::MergeStmt(merge) = node {
+        ids_given(merge, survey)?;
+        return select::keyed(
+            survey,
+            pins,
+            effect,
+            scatter::merge_into(survey, pins, effect.returns_rows),
+        );
     }
     match (guarded(statement, node, survey, pins), spread) {
         (Some(text), Ok(spread)) => Ok(spread.with_text(text).into_plan(effect)),
         (_, spread) => select::keyed(survey, pins, effect, spread),
+    }
+}
+
+/// Every row's key stays what it is: then the plan is by one key, and needs no check on the shards.
+fn keeps_keys(plan: &Result<Plan, RouterError>) -> bool {
+    matches!(
+        plan,
+        Ok(Plan {
+            action: Action::ByKey(_),
+            ..
+        })
+    )
+}
+
+/// Rows that MERGE adds get no ids: the router does not see them.
+fn ids_given(merge: &MergeStmt, survey: &Survey) -> Result<(), RouterError> {
+    let relation = target(survey).and_then(|target| survey.leaf(target).relation());
+    let is_sequence = |default: &DefaultValue| {
+        matches!(
+            default,
+            DefaultValue::Sequence { .. } | DefaultValue::Identity { .. }
+        )
+    };
+    match relation.and_then(|relation| inserted::left_to_default(merge, relation, is_sequence)) {
+        Some(column) => Err(unsupported::merge_ids(column)),
+        None => Ok(()),
     }
 }
 

@@ -8,6 +8,7 @@ mod csv;
 mod lines;
 mod output;
 mod text;
+mod written;
 
 use schema::KeyType;
 use topology::{Key, ShardMap};
@@ -19,6 +20,7 @@ pub use append::Appender;
 use binary::Tuples;
 use lines::Lines;
 pub use output::Concatenation;
+pub use written::RowWriter;
 
 /// Why COPY data cannot be divided. The texts are PostgreSQL's where it has the same error.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

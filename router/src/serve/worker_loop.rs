@@ -7,15 +7,15 @@ use std::time::Duration;
 use tokio::runtime::LocalOptions;
 use tokio::sync::oneshot;
 
-use super::{Shared, report};
+use super::{Shared, report, stalled};
 use crate::backend::connect::Connector;
 use crate::handshake::{self, Accepted};
 use crate::pool::Pools;
-use crate::session::shared::{SessionShared, StopReason, WorkerState};
+use crate::session::shared::{CancelTarget, SessionShared, StopReason, WorkerState};
 use crate::worker::{NewClient, SessionId, WorkerInbox, WorkerMessage};
 
 /// How often waiters are woken for permits of other workers, and old connections closed.
-const TICK: Duration = Duration::from_millis(100);
+const TICK: Duration = crate::session::shared::TICK;
 /// How long open transactions may go on after the wish to stop.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -78,6 +78,8 @@ async fn serve(state: Rc<WorkerState>, shared: Shared, mut inbox: WorkerInbox) {
                 ticks = ticks.wrapping_add(1);
                 state.pools.tend();
                 state.ticks.set(ticks);
+                stalled::tell(&state);
+                end_idle_transactions(&state);
                 if ticks.is_multiple_of(10) {
                     state.pools.sweep();
                     end_idle_sessions(&state);
@@ -104,6 +106,22 @@ fn end_idle_sessions(state: &WorkerState) {
     }
 }
 
+/// Asks sessions to end whose client was silent within a transaction for longer than
+/// `limits.idle_in_transaction_timeout`. Not left to the shards: to each of them a transaction is idle while another one
+/// works on it.
+fn end_idle_transactions(state: &WorkerState) {
+    let limit = state.config.limits.idle_in_transaction_timeout;
+    if limit.is_zero() {
+        return;
+    }
+    for session in state.sessions.borrow().values() {
+        if session.is_idle_in_transaction(state.ticks.get(), limit) {
+            session.stop_reason.set(StopReason::IdleInTransaction);
+            session.stop.notify_one();
+        }
+    }
+}
+
 fn take(state: &Rc<WorkerState>, shared: &Shared, message: WorkerMessage) {
     match message {
         WorkerMessage::NewClient(client) => {
@@ -114,6 +132,10 @@ fn take(state: &Rc<WorkerState>, shared: &Shared, message: WorkerMessage) {
             tokio::task::spawn_local(cancel(Rc::clone(state), session, delivered));
         }
         WorkerMessage::CloseIdle { database } => state.pools.close_idle(Some(&database)),
+        WorkerMessage::Stalled(answer) => {
+            let _ = answer.send(stalled::list(state));
+        }
+        WorkerMessage::BreakDeadlock(victim) => stalled::break_deadlock(state, victim),
         WorkerMessage::Report(answer) => {
             let _ = answer.send(report::of(state));
         }
@@ -163,23 +185,30 @@ async fn one_client(state: Rc<WorkerState>, shared: Shared, client: NewClient) {
 async fn cancel(state: Rc<WorkerState>, session: SessionId, delivered: oneshot::Sender<()>) {
     let found = state.sessions.borrow().get(&session).cloned();
     if let Some(session) = found {
+        session.cancels.set(session.cancels.get() + 1);
         session.cancelled.notify_waiters();
-        session
-            .cancels_under_way
-            .set(session.cancels_under_way.get() + 1);
         let targets = session.targets.borrow().clone();
-        for target in &targets {
-            state
-                .pools
-                .cancel(target.shard, target.process_id, &target.secret)
-                .await;
-        }
-        session
-            .cancels_under_way
-            .set(session.cancels_under_way.get() - 1);
-        session.cancel_done.notify_waiters();
+        deliver_cancels(&state, &session, &targets).await;
     }
     let _ = delivered.send(());
+}
+
+/// The session keeps its server connections until this is done.
+pub(super) async fn deliver_cancels(
+    state: &WorkerState,
+    session: &SessionShared,
+    targets: &[CancelTarget],
+) {
+    let under_way = &session.cancels_under_way;
+    under_way.set(under_way.get() + 1);
+    for target in targets {
+        state
+            .pools
+            .cancel(target.shard, target.process_id, &target.secret)
+            .await;
+    }
+    under_way.set(under_way.get() - 1);
+    session.cancel_done.notify_waiters();
 }
 
 /// Idle sessions end now, the others at the end of their transaction or of the grace.

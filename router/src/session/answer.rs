@@ -4,13 +4,14 @@ use std::time::{Duration, Instant};
 
 use wire::backend::{Report, Severity, write};
 
-use super::fault::Fault;
+use super::fault::{Fault, LOST, as_error, completion_unknown};
 use super::state::Session;
 use super::transaction::State;
 use crate::config::PoolMode;
 use crate::error::RouterError;
 use crate::log::SlowStatement;
 use crate::metrics::PlanKind;
+use crate::plan::scatter::guard;
 use crate::plan::{Action, Effect, Plan, SessionCommand};
 
 impl Session {
@@ -45,6 +46,9 @@ impl Session {
         if self.transaction.state == State::Idle && !self.transaction.branches.is_empty() {
             self.release().await;
         }
+        if self.transaction.state == State::Failed {
+            Box::pin(self.let_go_of_locks()).await;
+        }
         let status = match self.transaction.state {
             State::Idle => wire::backend::TransactionStatus::Idle,
             State::Open => wire::backend::TransactionStatus::InTransaction,
@@ -70,20 +74,45 @@ impl Session {
         match fault {
             Fault::Router(error) => {
                 self.metrics.router_errors.increment();
-                error_response(&mut self.out, Severity::Error, &error);
+                match self.unconfirmed_write().filter(|_| error.sqlstate == LOST) {
+                    Some(shard) => {
+                        let unknown = completion_unknown(shard);
+                        error_response(&mut self.out, Severity::Error, &unknown);
+                    }
+                    None => error_response(&mut self.out, Severity::Error, &error),
+                }
                 Ok(())
             }
             Fault::Shard(bytes) => {
+                let error = wire::backend::ErrorResponse::parse(&bytes[5..]).ok();
+                if let Some(refusal) = error.as_ref().and_then(guard::refusal) {
+                    return self.answer_fault(refusal.into());
+                }
                 self.metrics.shard_errors.increment();
-                self.out.extend_from_slice(&bytes);
-                if wire::backend::ErrorResponse::parse(&bytes[5..]).is_ok_and(|e| e.is_fatal()) {
+                if error.is_some_and(|error| error.is_fatal()) {
+                    self.out.extend_from_slice(&as_error(&bytes));
                     self.drop_broken_branches();
+                    return Ok(());
+                }
+                match super::deadlock::told_instead(&self.shared, &bytes) {
+                    Some(deadlock) => self.out.extend_from_slice(&deadlock),
+                    None => self.out.extend_from_slice(&bytes),
                 }
                 Ok(())
             }
             Fault::AlreadyTold => Ok(()),
             end => Err(end),
         }
+    }
+
+    /// The shard whose connection broke after it was sent a write that commits by itself.
+    fn unconfirmed_write(&self) -> Option<topology::ShardId> {
+        if self.transaction.state != State::Idle {
+            return None;
+        }
+        let mut branches = self.transaction.branches.iter();
+        let lost = branches.find(|branch| branch.server.broken && branch.wrote && !branch.begun)?;
+        Some(lost.server.shard)
     }
 
     /// A statement has failed: an explicit transaction is failed from now on, anything else is
@@ -138,6 +167,9 @@ impl Session {
         }
         if self.transaction.state != State::Failed || ends_transaction(plan) {
             return Ok(());
+        }
+        if let Some(lost) = self.transaction.lost.take() {
+            return Err(Fault::Router(lost));
         }
         let text =
             "current transaction is aborted, commands ignored until end of transaction block";
@@ -240,11 +272,14 @@ pub(super) fn kind(plan: &Plan) -> PlanKind {
         Action::ByKey(_) => PlanKind::SingleShard,
         Action::Split(_) => PlanKind::Split,
         Action::Scatter(_) => PlanKind::Scatter,
+        Action::Gather(_) => PlanKind::Gather,
+        Action::InsertRows(_) => PlanKind::Split,
         Action::Broadcast(_) => PlanKind::Broadcast,
         Action::Ddl(_) => PlanKind::Ddl,
         Action::Copy(_) => PlanKind::Copy,
         Action::Cluster(_) => PlanKind::Cluster,
         Action::Explain(_) => PlanKind::Explain,
+        Action::WithEntries(inner) => kind(inner),
         Action::Refuse(_) => PlanKind::Refused,
     }
 }

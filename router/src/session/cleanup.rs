@@ -9,6 +9,7 @@ use wire::frontend::write;
 use super::fault::Fault;
 use super::state::Session;
 use super::transaction::State;
+use crate::settings::quote_identifier;
 
 /// How long a server connection may take to come back into step before it is closed.
 pub(super) const RECOVERY_LIMIT: Duration = Duration::from_secs(5);
@@ -35,6 +36,32 @@ impl Session {
             if self.transaction.state == State::Open {
                 self.transaction.state = State::Failed;
             }
+        }
+    }
+
+    /// A failed transaction keeps no locks that PostgreSQL would not keep: those taken since the last savepoint go, on
+    /// all shards, not only on the one that has failed.
+    pub(super) async fn let_go_of_locks(&mut self) {
+        if std::mem::replace(&mut self.transaction.has_let_go, true) {
+            return;
+        }
+        let savepoint = self.transaction.last_savepoint();
+        let ends = savepoint.is_none();
+        let sql = match savepoint {
+            Some(name) => format!("ROLLBACK TO SAVEPOINT {}", quote_identifier(name)),
+            None => "ROLLBACK".to_owned(),
+        };
+        for index in 0..self.transaction.branches.len() {
+            self.resynchronise_branch(index).await;
+            let branch = &mut self.transaction.branches[index];
+            let server = &mut branch.server;
+            if server.broken || server.status != b'T' {
+                continue;
+            }
+            let outcome = server.query(&sql, &self.worker.parameters);
+            let done = tokio::time::timeout(RECOVERY_LIMIT, outcome).await;
+            server.broken |= !matches!(done, Ok(Ok(_)));
+            branch.begun &= !ends;
         }
     }
 
@@ -104,6 +131,7 @@ impl Session {
         self.worker.metrics.clients.decrement();
         let shared = Rc::clone(&self.shared);
         shared.cancels_delivered().await;
+        self.forget_targets();
         let busy = self.serving || !self.slots.is_empty() || self.copy.is_some();
         for mut branch in std::mem::take(&mut self.transaction.branches) {
             if busy || branch.unsynced || self.pinned {

@@ -49,6 +49,7 @@ impl Session {
             }
             return Ok(());
         }
+        self.pass_gate_alone().await;
         match self.slots.front() {
             Some(Slot::Query { hide_ready, .. }) => {
                 let hidden = *hide_ready;

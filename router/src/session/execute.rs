@@ -1,16 +1,26 @@
 //! Statements that are more than "send it on to one shard": a dispatcher over the plan.
 
 mod arguments;
+mod arrays;
 mod asking;
 mod at_once;
 mod broadcast;
+mod by_entry;
 mod by_key;
 mod copy_out;
+mod copy_query;
+mod cursor;
 mod ddl;
 mod described;
 mod divided_copy;
+mod entries;
 mod explain;
 mod filling;
+mod gather;
+mod in_turn;
+mod insert_rows;
+mod kept;
+mod mirror;
 mod placing;
 mod private_catalog;
 mod reply;
@@ -27,9 +37,12 @@ mod two_phase;
 
 use std::rc::Rc;
 
+pub(super) use at_once::Rows;
 pub(super) use described::tells_its_mistakes;
 pub(super) use divided_copy::DividedCopy;
+pub(super) use gather::{Element, Original};
 pub(super) use reply::Remainder;
+pub(super) use two_phase::commit_unknown;
 
 use super::fault::Fault;
 use super::state::Session;
@@ -86,6 +99,7 @@ impl Session {
         invocation: &Invocation<'_>,
         in_string: bool,
     ) -> Result<(), Fault> {
+        self.read_at_one_moment(plan)?;
         match &plan.action {
             Action::Refuse(error) => Err(error.clone().into()),
             Action::Session(command) => {
@@ -103,7 +117,16 @@ impl Session {
             Action::Scatter(scatter) => {
                 let shards = self.space.state.map.shards().to_vec();
                 let effect = plan.effect;
+                if let Some(route) = &scatter.entry
+                    && Box::pin(self.by_entry(route, scatter, effect, invocation)).await?
+                {
+                    return Ok(());
+                }
                 Box::pin(self.scatter(scatter, &shards, effect, invocation)).await
+            }
+            Action::Gather(gather) => Box::pin(self.gather(gather, plan.effect, invocation)).await,
+            Action::InsertRows(insert) => {
+                Box::pin(self.insert_rows(insert, plan.effect, invocation)).await
             }
             Action::Broadcast(broadcast) => {
                 Box::pin(self.broadcast(broadcast, plan.effect, invocation)).await
@@ -120,6 +143,7 @@ impl Session {
             Action::Copy(Copy::FromDivided(copy) | Copy::FromBroadcast(copy)) => {
                 Box::pin(self.start_divided_copy(copy, plan, invocation, in_string)).await
             }
+            Action::Copy(Copy::ToWritten(copy)) => Box::pin(self.copy_query(copy)).await,
             Action::Copy(Copy::ToConcatenated(copy)) => {
                 Box::pin(self.copy_out(copy, plan, invocation)).await
             }
@@ -128,6 +152,9 @@ impl Session {
                     Some(outcome) => outcome,
                     None => Box::pin(self.place_table(plan, invocation, in_string)).await,
                 }
+            }
+            Action::WithEntries(plan) => {
+                Box::pin(self.with_entries(plan, invocation, in_string)).await
             }
             _ => Err(RouterError::unsupported("not-built", "not built yet").into()),
         }

@@ -33,8 +33,8 @@ pub struct Prepared {
     pub plan: Rc<Plan>,
     /// Catalog version that `plan` was made under.
     pub version: u64,
-    /// Made by SQL PREPARE, not by Parse.
-    pub by_sql: bool,
+    /// Of a statement made by SQL PREPARE: its parameters' types, as SQL names them; else none.
+    pub parameter_types: Option<Rc<[String]>>,
 }
 
 impl Prepared {
@@ -87,7 +87,7 @@ pub enum Portal {
 pub enum Progress {
     Fresh,
     /// It has run; what the client has not yet fetched.
-    Fetched(super::execute::Remainder),
+    Fetched(Box<super::execute::Remainder>),
     /// It has run, and gives nothing more.
     Done,
 }
@@ -141,6 +141,11 @@ impl Extended {
         } else {
             self.portals.get(name)
         }
+    }
+
+    /// Cursors and portals share their names.
+    pub(super) fn has_portal(&self, name: &str) -> bool {
+        self.portals.contains_key(name.as_bytes())
     }
 
     pub(super) fn take_portal(&mut self, name: &[u8]) -> Option<Portal> {

@@ -1,8 +1,9 @@
 //! What ends a statement, or a session, early.
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 use std::io;
 use topology::ShardId;
+use wire::backend::{ErrorResponse, field};
 
 use crate::backend::connect::ConnectError;
 use crate::backend::{QueryError, ServerError};
@@ -73,9 +74,38 @@ impl From<wire::ProtocolError> for Fault {
     }
 }
 
+/// SQLSTATE of [`shard_lost`].
+pub const LOST: &str = "08006";
+
 /// SQLSTATE 08006: the connection to a shard broke while it was needed.
 pub fn shard_lost(shard: ShardId, why: &str) -> RouterError {
-    RouterError::new("08006", format!("the connection to shard {shard} was lost"))
+    RouterError::new(LOST, format!("the connection to shard {shard} was lost"))
         .detail(why.to_owned())
-        .hint("An open transaction is rolled back. If a write was being committed, read before you repeat it.")
+        .hint("The transaction is rolled back; run it again.")
+}
+
+/// SQLSTATE 40003: a write outside a transaction block was sent, and no answer came.
+pub fn completion_unknown(shard: ShardId) -> RouterError {
+    let text = format!("the connection to shard {shard} was lost before it confirmed a write");
+    RouterError::new("40003", text)
+        .detail("It is not known whether the statement has taken effect.")
+        .hint("Read the rows again before you repeat it.")
+}
+
+/// A shard that ends a connection says FATAL; for the client, whose session goes on, it is an ERROR.
+pub fn as_error(message: &[u8]) -> BytesMut {
+    let mut out = BytesMut::with_capacity(message.len());
+    out.extend_from_slice(b"E\0\0\0\0");
+    let parsed = ErrorResponse::parse(message.get(5..).unwrap_or_default());
+    for (code, text) in parsed.iter().flat_map(ErrorResponse::fields) {
+        let severity = matches!(code, field::SEVERITY | field::SEVERITY_LOCALIZED);
+        out.put_u8(code);
+        out.put_slice(if severity { b"ERROR" } else { text });
+        out.put_u8(0);
+    }
+    out.put_u8(0);
+    // No longer than the message that it was made of, whose length fits.
+    let length = u32::try_from(out.len() - 1).unwrap_or(u32::MAX);
+    out[1..5].copy_from_slice(&length.to_be_bytes());
+    out
 }

@@ -18,6 +18,7 @@ use super::transaction::{Branch, State};
 use crate::backend::Server;
 use crate::config::PoolMode;
 use crate::error::RouterError;
+use crate::plan::Isolation;
 
 impl Session {
     /// The branch of `shard`, which joins if it has not. Outside a transaction a branch lasts for
@@ -30,18 +31,9 @@ impl Session {
             Some(server) => server,
             None => Box::pin(self.server_waited_for(shard)).await?,
         };
-        if let Some(card) = &server.card {
-            card.lease(self.shared.id);
-        }
-        self.shared.targets.borrow_mut().push(CancelTarget {
-            shard,
-            process_id: server.process_id,
-            secret: SmallVec::from_slice(&server.secret),
-        });
         let settled = Rc::ptr_eq(&server.settings, &self.settings);
         let told = Rc::ptr_eq(&server.parameters, &self.told);
-        self.transaction.branches.push(Branch::new(server));
-        let index = self.transaction.branches.len() - 1;
+        let index = self.enlist_branch(Branch::new(server));
         if !settled {
             Box::pin(self.apply_settings(index)).await?;
         }
@@ -49,6 +41,40 @@ impl Session {
             self.tell_parameters(index);
         }
         Ok(index)
+    }
+
+    /// One more connection of `shard`, beside that of the transaction. Whoever asks for it brings it to the
+    /// session's settings, and gives it back before the statement ends.
+    pub(super) async fn branch_apart(&mut self, shard: ShardId) -> Result<usize, Fault> {
+        let server = match self.worker.pools.take_idle(shard, &self.account) {
+            Some(server) => server,
+            None => Box::pin(self.server_waited_for(shard)).await?,
+        };
+        let mut branch = Branch::new(server);
+        branch.apart = true;
+        // In a transaction of its own, not in the client's.
+        branch.begun = true;
+        Ok(self.enlist_branch(branch))
+    }
+
+    /// Gives the branch's index.
+    fn enlist_branch(&mut self, branch: Branch) -> usize {
+        let server = &branch.server;
+        if let Some(card) = &server.card {
+            card.lease(self.shared.id);
+        }
+        let mut targets = self.shared.targets.borrow_mut();
+        targets.push(CancelTarget {
+            shard: server.shard,
+            process_id: server.process_id,
+            secret: SmallVec::from_slice(&server.secret),
+        });
+        if targets.len() == 2 {
+            self.worker.spread.set(self.worker.spread.get() + 1);
+        }
+        drop(targets);
+        self.transaction.branches.push(branch);
+        self.transaction.branches.len() - 1
     }
 
     fn server_at_hand(&mut self, shard: ShardId) -> Option<Box<Server>> {
@@ -78,6 +104,17 @@ impl Session {
     /// As [`Self::branch`], and inside the transaction if one is open: `BEGIN` goes ahead of the
     /// next message, in the same write.
     pub(super) async fn joined(&mut self, shard: ShardId) -> Result<usize, Fault> {
+        if self.transaction.isolation == Isolation::ReadCommitted {
+            return self.joined_without_snapshot(shard).await;
+        }
+        Box::pin(self.isolate(&[shard])).await?;
+        let index = self.joined_without_snapshot(shard).await?;
+        self.transaction.branches[index].isolated = true;
+        Ok(index)
+    }
+
+    /// As [`Self::joined`], for statements that see no rows, such as SET: they take no snapshot.
+    pub(super) async fn joined_without_snapshot(&mut self, shard: ShardId) -> Result<usize, Fault> {
         let index = self.branch(shard).await?;
         if self.transaction.state != State::Idle && !self.transaction.branches[index].begun {
             if self.transaction.begins_plainly() {
@@ -119,11 +156,12 @@ impl Session {
             let shared = Rc::clone(&self.shared);
             Box::pin(shared.cancels_delivered()).await;
         }
-        self.shared.targets.borrow_mut().clear();
+        self.forget_targets();
         let home = self.space.state.map.home();
         let session_mode = self.worker.config.pool.mode == PoolMode::Session;
         for branch in std::mem::take(&mut self.transaction.branches) {
             let mut server = branch.server;
+            server.broken |= branch.holds_decisions;
             self.out.extend_from_slice(&server.notifications.split());
             let keep = session_mode || (self.pinned && server.shard == home);
             let above = !self.pinned && self.worker.pools.is_above_limit(server.shard);
@@ -139,8 +177,21 @@ impl Session {
     }
 }
 
+impl Session {
+    /// The connections in use are about to be given back.
+    pub(super) fn forget_targets(&self) {
+        let mut targets = self.shared.targets.borrow_mut();
+        if targets.len() > 1 {
+            self.worker.spread.set(self.worker.spread.get() - 1);
+            // Chosen too late: the statement that waited has ended by itself.
+            self.shared.deadlock.take();
+        }
+        targets.clear();
+    }
+}
+
 /// As PostgreSQL says it of a statement that was cancelled.
-fn cancelled() -> RouterError {
+pub(super) fn cancelled() -> RouterError {
     RouterError::new("57014", "canceling statement due to user request")
 }
 

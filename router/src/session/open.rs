@@ -11,12 +11,13 @@ use wire::backend::{Severity, write};
 
 use super::extended::Extended;
 use super::fault::Fault;
-use super::settings::{SHOW_SEARCH_PATH, expand_search_path, first_value};
+use super::settings::{Followed, SHOW_FOLLOWED, expand_search_path};
 use super::shared::{Greeting, SessionShared, WorkerState};
 use super::slots::Slots;
 use super::state::Session;
 use super::transaction::Transaction;
 use crate::cancel::CancelHandle;
+use crate::config::CrossShardReads;
 use crate::control::Database;
 use crate::error::RouterError;
 use crate::handshake::Handshaken;
@@ -64,9 +65,12 @@ pub async fn open(
         cancels_under_way: Cell::new(0),
         cancel_done: Notify::new(),
         cancelled: Notify::new(),
+        cancels: Cell::new(0),
         stop: Notify::new(),
         stop_reason: Cell::default(),
         waits_since: Cell::new(worker.ticks.get()),
+        busy_since: Cell::new(worker.ticks.get()),
+        deadlock: RefCell::default(),
     });
     let entries = parameters.iter().map(|(name, value)| {
         let name = name.to_lowercase();
@@ -89,6 +93,9 @@ pub async fn open(
         base,
         told: Rc::default(),
         transaction: Transaction::default(),
+        default_isolation: Default::default(),
+        consistent_reads: worker.config.transactions.cross_shard_reads
+            == CrossShardReads::Consistent,
         held: Vec::new(),
         pinned: false,
         temporaries: HashSet::new(),
@@ -100,9 +107,11 @@ pub async fn open(
         passing: 0,
         rewrites_rows: false,
         hold_output: false,
+        held_complete: None,
         serving: false,
         failed: false,
         utf8: true,
+        dumps: false,
         conforming_strings: true,
         remainder: None,
         metrics,
@@ -150,6 +159,7 @@ impl Session {
         let greeting = self.greeting().await?;
         let path = expand_search_path(&greeting.search_path, &self.account.user);
         self.space = self.worker.space(&self.database, &path);
+        self.default_isolation = greeting.isolation;
         self.tell(&greeting.parameters);
         let key = cancel.key();
         write::backend_key_data(&mut self.out, key.process_id, &key.secret);
@@ -167,12 +177,12 @@ impl Session {
         }
         let index = self.first_branch().await?;
         let server = &mut self.transaction.branches[index].server;
-        let rows = server
-            .query(SHOW_SEARCH_PATH, &self.worker.parameters)
-            .await?;
+        let rows = server.query(SHOW_FOLLOWED, &self.worker.parameters).await?;
+        let followed = Followed::of(&rows);
         let greeting = Greeting {
             parameters: Rc::clone(&server.parameters),
-            search_path: Rc::from(first_value(&rows).unwrap_or_default()),
+            search_path: Rc::from(followed.search_path),
+            isolation: followed.isolation,
             version,
         };
         self.release().await;

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use schema::KeyType;
 use topology::ShardId;
 
 use super::fault::Fault;
@@ -9,7 +10,7 @@ use super::plans::PlanSpace;
 use super::state::Session;
 use crate::error::RouterError;
 use crate::parse::{self, Statement};
-use crate::plan::{Action, Plan, PlanContext, Split};
+use crate::plan::{Action, KeyExpr, Plan, PlanContext, Split};
 use crate::route::{self, Arguments, Encoding, Target};
 
 /// Where a plan that needs one shard goes.
@@ -115,24 +116,32 @@ impl Session {
         let encoding = self.encoding();
         match split {
             Split::Insert(_) | Split::Unnest(_) => None,
-            Split::Keys { keys, key_type, .. } => {
-                let target = |key| route::target(key, *key_type, arguments, &[], encoding, map);
-                let mut shards = Vec::with_capacity(keys.len());
-                for key in keys {
-                    match target(key) {
-                        Target::Shard(shard) => shards.push(shard),
-                        Target::Nowhere => {}
-                        Target::Unknown => return None,
-                    }
-                }
-                shards.sort_unstable();
-                shards.dedup();
-                Some(shards)
-            }
+            Split::Keys { keys, key_type, .. } => self.shards_of_keys(keys, *key_type, arguments),
             Split::KeyArray {
                 array, key_type, ..
             } => route::array_targets(array, *key_type, arguments, encoding, map),
         }
+    }
+
+    /// Ascending. `None`: a key is not known.
+    pub(super) fn shards_of_keys(
+        &self,
+        keys: &[KeyExpr],
+        key_type: KeyType,
+        arguments: Arguments<'_>,
+    ) -> Option<Vec<ShardId>> {
+        let (map, encoding) = (&self.space.state.map, self.encoding());
+        let mut shards = Vec::with_capacity(keys.len());
+        for key in keys {
+            match route::target(key, key_type, arguments, &[], encoding, map) {
+                Target::Shard(shard) => shards.push(shard),
+                Target::Nowhere => {}
+                Target::Unknown => return None,
+            }
+        }
+        shards.sort_unstable();
+        shards.dedup();
+        Some(shards)
     }
 
     pub(super) fn encoding(&self) -> Encoding {

@@ -14,6 +14,7 @@ use topology::ShardId;
 use crate::backend::prepared::StatementIdentity;
 use crate::control::DatabaseState;
 use crate::plan::Plan;
+use crate::session::execute::{Element, Original};
 use crate::session::oids::Described;
 
 /// Texts longer than this are planned each time: they are bulk loads, seldom repeated.
@@ -30,6 +31,9 @@ struct Private {
 /// One for each list of parameter types that a text was prepared with.
 type Identities = SmallVec<[Rc<StatementIdentity>; 1]>;
 
+/// One for each list of parameter types that a text was prepared with.
+type Originals = SmallVec<[(Box<[u32]>, Rc<Original>); 1]>;
+
 /// Plans that share everything a plan depends on.
 pub struct PlanSpace {
     pub state: Arc<DatabaseState>,
@@ -45,6 +49,11 @@ pub struct PlanSpace {
     identities: RefCell<FxHashMap<Box<str>, Identities>>,
     /// By number: statements as shards describe them, where shards have oids of their own.
     described: RefCell<FxHashMap<u64, Rc<Described>>>,
+    /// Statements as the home shard describes them, by text and declared types: of those that the router
+    /// sends to no shard as they are.
+    originals: RefCell<FxHashMap<Box<str>, Originals>>,
+    /// By the home shard's oid.
+    elements: RefCell<FxHashMap<u32, Element>>,
     /// Some shard has other oids than the home shard.
     translates: bool,
     capacity: usize,
@@ -66,6 +75,8 @@ impl PlanSpace {
             existing_path,
             translates: state.oids.iter().any(Option::is_some),
             described: RefCell::default(),
+            originals: RefCell::default(),
+            elements: RefCell::default(),
             state,
             private: None,
             search_path,
@@ -165,6 +176,40 @@ impl PlanSpace {
 
     pub fn forget_described(&self, number: u64) {
         self.described.borrow_mut().remove(&number);
+    }
+
+    /// What the home shard has said of a text with these declared types.
+    pub(in crate::session) fn original(&self, text: &str, types: &[u32]) -> Option<Rc<Original>> {
+        let originals = self.originals.borrow();
+        let known = originals.get(text)?.iter();
+        let mut same = known.filter(|(declared, _)| **declared == *types);
+        same.next().map(|(_, original)| Rc::clone(original))
+    }
+
+    pub(in crate::session) fn keep_original(
+        &self,
+        text: &str,
+        types: &[u32],
+        original: &Rc<Original>,
+    ) {
+        if text.len() > CACHED_TEXT_BYTES {
+            return;
+        }
+        let mut originals = self.originals.borrow_mut();
+        if originals.len() >= self.capacity {
+            originals.clear();
+        }
+        let known = originals.entry(text.into()).or_default();
+        known.push((types.into(), Rc::clone(original)));
+    }
+
+    /// How values of a type are handed over.
+    pub(in crate::session) fn element(&self, type_oid: u32) -> Option<Element> {
+        self.elements.borrow().get(&type_oid).copied()
+    }
+
+    pub(in crate::session) fn keep_element(&self, type_oid: u32, element: Element) {
+        self.elements.borrow_mut().insert(type_oid, element);
     }
 
     /// The plan of a shape; the whole shape is compared, not its hash.

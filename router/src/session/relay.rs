@@ -164,6 +164,7 @@ impl Session {
             }
             tag::READY_FOR_QUERY => self.ready(index, position, length),
             tag::ERROR_RESPONSE => {
+                self.leave_if_fatal(index, position, length)?;
                 self.name_statement(index, position, length);
                 self.error_passed(index);
             }
@@ -193,6 +194,10 @@ impl Session {
     }
 
     fn end_of_command(&mut self, index: usize, position: &mut usize, length: usize) {
+        if self.held_complete.is_some() {
+            self.hold_complete(index, position, length);
+            return;
+        }
         match self.slots.front() {
             Some(Slot::Execute { hidden, .. }) => {
                 let hidden = *hidden;
@@ -200,6 +205,21 @@ impl Session {
                 self.pass_or_hide(index, position, length, hidden);
             }
             _ => *position += length,
+        }
+    }
+
+    /// The statement ends only when the router says so: its CommandComplete is kept.
+    #[cold]
+    fn hold_complete(&mut self, index: usize, position: &mut usize, length: usize) {
+        let hidden = matches!(self.slots.front(), Some(Slot::Execute { hidden: true, .. }));
+        if matches!(self.slots.front(), Some(Slot::Execute { .. })) {
+            self.slots.pop_front();
+        }
+        let server = &mut self.transaction.branches[index].server;
+        take_into(&mut self.out, server, position);
+        let complete = server.inbuf.split_to(length);
+        if !hidden {
+            self.held_complete = Some(complete);
         }
     }
 
@@ -268,11 +288,30 @@ impl Session {
         self.pass_or_hide(index, position, length, hidden);
     }
 
+    /// The server ends the connection: no other reply will come, and the client's session goes on without it.
+    fn leave_if_fatal(
+        &mut self,
+        index: usize,
+        position: &mut usize,
+        length: usize,
+    ) -> Result<(), Fault> {
+        let server = &mut self.transaction.branches[index].server;
+        let body = &server.inbuf[*position + 5..*position + length];
+        if !wire::backend::ErrorResponse::parse(body).is_ok_and(|error| error.is_fatal()) {
+            return Ok(());
+        }
+        take_into(&mut self.out, server, position);
+        server.broken = true;
+        Err(Fault::Shard(server.inbuf.split_to(length).freeze()))
+    }
+
     /// An error, with the client's own name of the statement that it is about.
     fn name_statement(&mut self, index: usize, position: &mut usize, length: usize) {
         let server = &mut self.transaction.branches[index].server;
         let message = &server.inbuf[*position..*position + length];
-        match super::statement_names::with_own_name(message, &self.extended) {
+        let changed = super::deadlock::told_instead(&self.shared, message)
+            .or_else(|| super::statement_names::with_own_name(message, &self.extended));
+        match changed {
             None => *position += length,
             Some(changed) => {
                 take_into(&mut self.out, server, position);

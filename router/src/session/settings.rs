@@ -10,6 +10,9 @@ use super::oids::gives_binary_rows;
 use super::relay::Stopped;
 use super::state::Session;
 use super::transaction::{LogEntry, SettingChange, State};
+use crate::config::CrossShardReads;
+use crate::error::RouterError;
+use crate::plan::Isolation;
 use crate::settings::{CHARACTERISTICS, Entries, Settings, quote_literal, split_identifiers};
 
 impl Session {
@@ -51,6 +54,7 @@ impl Session {
         if let Some(name) = reported.values.get("application_name")
             && **self.shared.application_name.borrow() != **name
         {
+            self.dumps = name == super::dump::APPLICATION;
             self.shared
                 .application_name
                 .replace(Rc::from(name.as_str()));
@@ -128,11 +132,8 @@ impl Session {
             self.keep_settings(vec![(0, change)]);
             self.adopt_settings(ran_everywhere).await?;
         }
-        if matches!(
-            name,
-            "search_path" | "role" | "session_authorization" | "schema"
-        ) {
-            self.search_path_changed().await?;
+        if is_followed(name) {
+            self.followed_changed().await?;
         }
         Ok(())
     }
@@ -205,8 +206,8 @@ impl Session {
             self.keep_settings(vec![(0, change)]);
             self.adopt_settings(ran_everywhere).await?;
         }
-        if name == "search_path" {
-            self.search_path_changed().await?;
+        if is_followed(name) {
+            self.followed_changed().await?;
         }
         Ok(())
     }
@@ -218,7 +219,7 @@ impl Session {
         invocation: &Invocation<'_>,
     ) -> Result<(), Fault> {
         let shard = self.any_shard();
-        let first = self.joined(shard).await?;
+        let first = self.joined_without_snapshot(shard).await?;
         self.forward_text(first, text, invocation).await?;
         for index in 0..self.transaction.branches.len() {
             if index != first {
@@ -236,22 +237,42 @@ impl Session {
         invocation: &Invocation<'_>,
     ) -> Result<(), Fault> {
         let shard = self.any_shard();
-        let index = self.joined(shard).await?;
+        let index = self.joined_without_snapshot(shard).await?;
         self.forward_text(index, text, invocation).await?;
         Ok(())
     }
 
-    /// The search path may be another: ask a connection that has run the change.
-    pub(super) async fn search_path_changed(&mut self) -> Result<(), Fault> {
+    /// Settings that the router follows may be others: ask a connection that has run the change.
+    pub(super) async fn followed_changed(&mut self) -> Result<(), Fault> {
         if self.transaction.state != State::Idle {
-            self.transaction.search_path_touched = true;
+            self.transaction.followed_touched = true;
         }
         let shard = self.any_shard();
-        let index = self.joined(shard).await?;
-        let server_rows = self.run_quietly(index, SHOW_SEARCH_PATH).await?;
-        if let Some(path) = first_value(&server_rows) {
-            self.use_search_path(&path);
-        }
+        let index = self.joined_without_snapshot(shard).await?;
+        let followed = Followed::of(&self.run_quietly(index, SHOW_FOLLOWED).await?);
+        self.use_search_path(&followed.search_path);
+        self.default_isolation = followed.isolation;
+        self.read_cross_shard_reads(index).await
+    }
+
+    /// A setting of the router's own, which the servers know only where it was set.
+    async fn read_cross_shard_reads(&mut self, index: usize) -> Result<(), Fault> {
+        let sql = "SELECT pg_catalog.current_setting('oskol.cross_shard_reads', true)";
+        let is_set = self.settings.entries.contains_key(CROSS_SHARD_READS);
+        let touched = self.transaction.log.iter().any(|entry| {
+            matches!(entry, LogEntry::Statement(text) if text.to_ascii_lowercase().contains(CROSS_SHARD_READS))
+        });
+        let setting = match is_set || touched {
+            true => first_value(&self.run_quietly(index, sql).await?),
+            false => None,
+        };
+        let default = self.worker.config.transactions.cross_shard_reads;
+        self.consistent_reads = match setting.as_deref().map(str::trim) {
+            None | Some("") => default == CrossShardReads::Consistent,
+            Some("consistent") => true,
+            Some("plain") => false,
+            Some(other) => return Err(no_such_reads(other).into()),
+        };
         Ok(())
     }
 
@@ -266,11 +287,11 @@ impl Session {
         self.space = self.worker.space(&self.database, &path);
     }
 
-    /// The transaction is over and had changed the path: it may have gone back.
-    pub(super) async fn read_search_path_again(&mut self) {
-        let read = self.search_path_changed().await;
+    /// The transaction is over and had changed them: they may have gone back.
+    pub(super) async fn read_followed_again(&mut self) {
+        let read = self.followed_changed().await;
         if let Err(fault) = read {
-            tracing::warn!(?fault, "cannot read search_path after a transaction");
+            tracing::warn!(?fault, "cannot read settings after a transaction");
         }
     }
 
@@ -364,7 +385,48 @@ fn changed(mut entries: Entries, base: &Entries, changes: Vec<(usize, SettingCha
     entries
 }
 
-pub(super) const SHOW_SEARCH_PATH: &str = "SHOW search_path";
+/// Neither takes a snapshot.
+pub(super) const SHOW_FOLLOWED: &str = "SHOW search_path;SHOW default_transaction_isolation";
+const CROSS_SHARD_READS: &str = "oskol.cross_shard_reads";
+
+/// Settings of the server connections that the router goes by.
+pub(super) struct Followed {
+    pub search_path: String,
+    pub isolation: Isolation,
+}
+
+impl Followed {
+    /// From the rows of [`SHOW_FOLLOWED`].
+    pub fn of(rows: &[Vec<Option<String>>]) -> Self {
+        let mut values = rows.iter().map(|row| row.first().cloned().flatten());
+        Self {
+            search_path: values.next().flatten().unwrap_or_default(),
+            isolation: Isolation::named(&values.next().flatten().unwrap_or_default()),
+        }
+    }
+}
+
+/// Whether a change of this setting changes what the router goes by.
+fn is_followed(name: &str) -> bool {
+    matches!(
+        name,
+        "search_path"
+            | "role"
+            | "session_authorization"
+            | "schema"
+            | "default_transaction_isolation"
+            | CHARACTERISTICS
+            | CROSS_SHARD_READS
+    )
+}
+
+fn no_such_reads(value: &str) -> RouterError {
+    RouterError::new(
+        "22023",
+        format!("invalid value for parameter \"{CROSS_SHARD_READS}\": \"{value}\""),
+    )
+    .hint("Available values: plain, consistent.")
+}
 
 /// The first column of the first row.
 pub(super) fn first_value(rows: &[Vec<Option<String>>]) -> Option<String> {

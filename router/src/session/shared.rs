@@ -17,9 +17,10 @@ use crate::backend::prepared::StatementIdentity;
 use crate::config::Config;
 use crate::control::{Control, Database, IdBlock};
 use crate::error::RouterError;
+use crate::gate::Gate;
 use crate::metrics::WorkerMetrics;
 use crate::parse::shape::Shape;
-use crate::plan::SequenceName;
+use crate::plan::{Isolation, SequenceName};
 use crate::pool::Pools;
 use crate::session::plans::PlanSpace;
 use crate::settings::{Interner, Parameters, Settings};
@@ -35,6 +36,8 @@ pub struct WorkerState {
     plain: Rc<Settings>,
     pub config: Arc<Config>,
     pub control: Control,
+    /// Of all workers.
+    pub(super) gate: Arc<Gate>,
     pub pools: Pools,
     pub metrics: Arc<WorkerMetrics>,
     pub parameters: Rc<Interner<Parameters>>,
@@ -54,6 +57,8 @@ pub struct WorkerState {
     pub ticks: Cell<u32>,
     /// Statements that take longer are logged; the longest time there is, where none are.
     pub slow_above: Duration,
+    /// Sessions that use more than one server connection now.
+    pub spread: Cell<usize>,
 }
 
 /// What a client is told after log-in.
@@ -62,6 +67,7 @@ pub struct Greeting {
     pub parameters: Rc<Parameters>,
     /// As `SHOW search_path` gives it.
     pub search_path: Rc<str>,
+    pub isolation: Isolation,
     /// Catalog version it was read under.
     pub version: u64,
 }
@@ -89,6 +95,7 @@ impl WorkerState {
             index,
             slow_above,
             config,
+            gate: Arc::clone(control.gate()),
             control,
             pools,
             metrics,
@@ -104,6 +111,7 @@ impl WorkerState {
             greetings: RefCell::default(),
             turn: Cell::new(index),
             ticks: Cell::new(0),
+            spread: Cell::new(0),
         }
     }
 
@@ -242,6 +250,9 @@ impl WorkerState {
     }
 }
 
+/// Of [`WorkerState::ticks`].
+pub const TICK: Duration = Duration::from_millis(100);
+
 /// Why a session is asked to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum StopReason {
@@ -249,6 +260,8 @@ pub enum StopReason {
     Shutdown,
     /// `limits.idle_client_timeout`
     IdleTooLong,
+    /// `limits.idle_in_transaction_timeout`
+    IdleInTransaction,
 }
 
 /// A server connection that a cancel request must reach.
@@ -293,12 +306,18 @@ pub struct SessionShared {
     pub cancel_done: Notify,
     /// A cancel request has come: heard while the session waits for a server connection.
     pub cancelled: Notify,
+    /// Cancel requests that have come so far: one may come when no shard is at work.
+    pub cancels: Cell<u64>,
     /// The worker asks the session to end (shutdown, or idle for too long).
     pub stop: Notify,
     /// Why it is asked to.
     pub stop_reason: Cell<StopReason>,
     /// The worker's tick at which the session began to wait for its client.
     pub waits_since: Cell<u32>,
+    /// The worker's tick at which it got its client's last message.
+    pub busy_since: Cell<u32>,
+    /// The session was chosen to end a deadlock, and its statement is being cancelled: what is said of it.
+    pub deadlock: RefCell<Option<Box<str>>>,
 }
 
 impl SessionShared {
@@ -306,6 +325,12 @@ impl SessionShared {
     pub fn shards(&self) -> Vec<ShardId> {
         let targets = self.targets.borrow();
         targets.iter().map(|target| target.shard).collect()
+    }
+
+    /// Its client has been silent for longer, `ticks` being the worker's now, with a transaction open.
+    pub fn is_idle_in_transaction(&self, ticks: u32, limit: Duration) -> bool {
+        let waited = TICK * ticks.wrapping_sub(self.waits_since.get());
+        matches!(self.status.get(), b'T' | b'E') && waited > limit
     }
 
     /// Waits until no cancel request is on its way to a connection of this session.

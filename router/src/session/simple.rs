@@ -4,14 +4,14 @@ use std::rc::Rc;
 
 use topology::ShardId;
 
-use super::fault::Fault;
+use super::fault::{Fault, LOST};
 use super::planning::OneShard;
 use super::relay::Stopped;
 use super::slots::Slot;
 use super::state::Session;
 use super::transaction::State;
 use crate::error::RouterError;
-use crate::metrics::PlanKind;
+use crate::metrics::{CommitKind, PlanKind};
 use crate::parse::{self, Statement};
 use crate::plan::{Action, Effect, Plan, SessionCommand};
 use crate::route::Arguments;
@@ -20,6 +20,13 @@ impl Session {
     /// One Query message. The usual statement of a known shape, with one key, is sent on at once.
     pub(super) async fn simple_query(&mut self, message: &[u8]) -> Result<(), Fault> {
         self.refresh_space();
+        if self.dumps
+            && let Some(text) = query_text(message).and_then(super::dump::changed)
+        {
+            let mut changed = bytes::BytesMut::new();
+            wire::frontend::write::query(&mut changed, text.as_bytes());
+            return Box::pin(self.other_query(&changed)).await;
+        }
         if self.in_pipeline() {
             return Box::pin(self.query_in_pipeline(message)).await;
         }
@@ -75,10 +82,11 @@ impl Session {
     async fn answer_begin(&mut self, plan: &Plan) -> Result<(), Fault> {
         if let Action::Session(SessionCommand::Begin {
             modes,
+            isolation,
             start_transaction,
         }) = &plan.action
         {
-            self.begin_transaction(modes, *start_transaction)?;
+            self.begin_transaction(modes, *isolation, *start_transaction)?;
         }
         self.answer_ready().await
     }
@@ -94,17 +102,41 @@ impl Session {
 
     async fn forward_commit(&mut self, message: &[u8]) -> Result<(), Fault> {
         self.failed = false;
+        if self.transaction.branches[0].wrote {
+            self.pass_gate().await;
+        }
         self.slots.push_back(Slot::query(false));
-        let server = &mut self.transaction.branches[0].server;
-        server.queue_query_message(message);
-        server.count_statement();
+        let branch = &mut self.transaction.branches[0];
+        let wrote = branch.wrote;
+        branch.server.queue_query_message(message);
+        branch.server.count_statement();
+        let began = self.started();
         match self.relay(0).await {
             Ok(_) => {
+                if wrote && !self.failed {
+                    self.metrics
+                        .committed(CommitKind::OneShard, began.elapsed());
+                }
                 self.after_ready(0).await;
                 Ok(())
             }
-            Err(fault) => Box::pin(self.answer_fault_and_ready(fault)).await,
+            Err(fault) => Box::pin(self.commit_lost(fault)).await,
         }
+    }
+
+    /// The connection broke while its shard committed: the transaction is over, one way or the other.
+    async fn commit_lost(&mut self, fault: Fault) -> Result<(), Fault> {
+        let branch = &self.transaction.branches[0];
+        let fault = match fault {
+            Fault::Router(error) if branch.wrote && error.sqlstate == LOST => {
+                super::execute::commit_unknown(branch.server.shard).into()
+            }
+            other => other,
+        };
+        self.answer_fault(fault)?;
+        self.drop_broken_branches();
+        self.roll_back().await;
+        self.answer_ready().await
     }
 
     /// Finds the plan by the text's shape, and the shard by its key.
@@ -140,6 +172,9 @@ impl Session {
         effect: Effect,
     ) -> Result<(), Fault> {
         let index = self.joined(shard).await?;
+        if effect.writes {
+            self.pass_gate_alone().await;
+        }
         self.slots.push_back(Slot::query(false));
         let branch = &mut self.transaction.branches[index];
         branch.wrote |= effect.writes;
@@ -163,7 +198,12 @@ impl Session {
                     Box::pin(self.transaction_ended_by_shard()).await;
                 }
             }
-            b'E' => self.transaction.state = State::Failed,
+            b'E' => {
+                self.transaction.state = State::Failed;
+                if self.transaction.branches.len() > 1 {
+                    Box::pin(self.let_go_of_locks()).await;
+                }
+            }
             _ => {}
         }
     }
@@ -232,6 +272,9 @@ impl Session {
             OneShard::Shard(shard) => {
                 let index = self.joined(shard).await?;
                 self.note_effect(index, plan.effect);
+                if plan.effect.writes {
+                    self.pass_gate_alone().await;
+                }
                 let server = &mut self.transaction.branches[index].server;
                 server.queue_query(in_place(statement).as_bytes());
                 server.count_statement();
@@ -275,6 +318,9 @@ impl Session {
         if let Some((shard, effect)) = self.all_on_one_shard(statements) {
             let index = self.joined(shard).await?;
             self.note_effect(index, effect);
+            if effect.writes {
+                self.pass_gate_alone().await;
+            }
             let started = self.started();
             let server = &mut self.transaction.branches[index].server;
             server.queue_query_message(message);
@@ -311,7 +357,10 @@ impl Session {
         let mut effect = Effect::default();
         for statement in statements {
             let plan = self.plan_statement(statement);
-            if !plan.notices.is_empty() || plan.effect.pins || self.check_not_failed(&plan).is_err()
+            if !plan.notices.is_empty()
+                || plan.effect.pins
+                || self.transaction.state == State::Failed
+                || self.check_not_failed(&plan).is_err()
             {
                 return None;
             }
@@ -352,7 +401,7 @@ impl Session {
     }
 
     /// Takes back the CommandComplete at the end of what waits for the client.
-    fn take_complete(&mut self) -> bytes::BytesMut {
+    pub(super) fn take_complete(&mut self) -> bytes::BytesMut {
         let mut position = 0;
         while let Ok(Some(header)) =
             wire::header::peek(&self.out[position..], wire::header::MAX_MESSAGE)

@@ -8,6 +8,7 @@ use bytes::{Buf, BytesMut};
 use rustc_hash::FxHashMap;
 
 use super::copy::CopyIn;
+use super::cursors::Cursors;
 use super::extended::Extended;
 use super::fault::Fault;
 use super::plans::PlanSpace;
@@ -17,7 +18,7 @@ use super::transaction::Transaction;
 use crate::backend::Server;
 use crate::backend::connect::Account;
 use crate::control::Database;
-use crate::plan::SequenceName;
+use crate::plan::{Isolation, SequenceName};
 use crate::settings::{Parameters, Settings};
 use crate::stream::Stream;
 
@@ -40,13 +41,17 @@ pub struct Session {
     /// What the client was told by ParameterStatus.
     pub(super) told: Rc<Parameters>,
     pub(super) transaction: Transaction,
+    /// `default_transaction_isolation`, as the server connections have it.
+    pub(super) default_isolation: Isolation,
+    /// `oskol.cross_shard_reads` is `consistent`.
+    pub(super) consistent_reads: bool,
     /// Server connections kept between transactions: pinned, or pool mode session.
     #[expect(clippy::vec_box, reason = "moved between lists by pointer")]
     pub(super) held: Vec<Box<Server>>,
     /// The home shard's connection stays with this client (LISTEN, temporary tables, ...).
     pub(super) pinned: bool,
     pub(super) temporaries: HashSet<String>,
-    pub(super) cursors: FxHashMap<String, topology::ShardId>,
+    pub(super) cursors: Cursors,
     pub(super) extended: Extended,
     pub(super) copy: Option<CopyIn>,
     /// Replies the client still has to get from the branch in use.
@@ -58,6 +63,8 @@ pub struct Session {
     pub(super) rewrites_rows: bool,
     /// Keep replies in `out` until told otherwise.
     pub(super) hold_output: bool,
+    /// The CommandComplete of a shard is kept here, and not passed on.
+    pub(super) held_complete: Option<bytes::BytesMut>,
     /// In the middle of a client's message: if the session ends here, shards may still be at work.
     pub(super) serving: bool,
     /// A statement has failed and the client was told.
@@ -66,8 +73,10 @@ pub struct Session {
     pub(super) utf8: bool,
     /// `standard_conforming_strings` is on.
     pub(super) conforming_strings: bool,
+    /// The client is pg_dump.
+    pub(super) dumps: bool,
     /// Rows of the statement just run that the client has not asked for yet.
-    pub(super) remainder: Option<super::execute::Remainder>,
+    pub(super) remainder: Option<Box<super::execute::Remainder>>,
     pub(super) metrics: Arc<crate::metrics::DatabaseMetrics>,
     /// Ends with the session: after it no cancel request finds it.
     pub(super) cancel: Option<crate::cancel::CancelHandle>,
@@ -106,7 +115,7 @@ impl Session {
         }
         if !self.held.is_empty() {
             Box::pin(self.wait_for_client_or_held(inbuf)).await?;
-            self.shared.status.set(0);
+            self.begin_work();
             return Ok(());
         }
         if inbuf.is_empty()
@@ -116,6 +125,9 @@ impl Session {
                 biased;
                 ready = tcp.readable() => ready?,
                 () = stop.stop.notified() => self.asked_to_stop()?,
+                () = super::branch_watch::any_speaks(&self.transaction.branches) => {
+                    return Box::pin(self.hear_branches()).await;
+                }
             }
         }
         inbuf.reserve(READ_BYTES);
@@ -123,13 +135,22 @@ impl Session {
             biased;
             count = self.client.receive(inbuf) => count?,
             () = stop.stop.notified() => { self.asked_to_stop()?; return Ok(()); }
+            () = super::branch_watch::any_speaks(&self.transaction.branches) => {
+                return Box::pin(self.hear_branches()).await;
+            }
         };
         if count == 0 {
             return Err(Fault::ClientGone(std::io::ErrorKind::UnexpectedEof.into()));
         }
         self.metrics.bytes_received.add(count as u64);
-        self.shared.status.set(0);
+        self.begin_work();
         Ok(())
+    }
+
+    /// Something has come from the client.
+    fn begin_work(&self) {
+        self.shared.status.set(0);
+        self.shared.busy_since.set(self.worker.ticks.get());
     }
 
     /// All whole messages that are there.
@@ -186,6 +207,9 @@ impl Session {
 
     /// The worker wants the session gone: now if it is between transactions.
     pub(super) fn asked_to_stop(&self) -> Result<(), Fault> {
+        if self.shared.stop_reason.get() == StopReason::IdleInTransaction {
+            return self.asked_to_leave_transaction();
+        }
         let idle = self.transaction.state == super::transaction::State::Idle;
         if idle && self.slots.is_empty() && self.copy.is_none() {
             let (sqlstate, text) = match self.shared.stop_reason.get() {
@@ -193,7 +217,7 @@ impl Session {
                     "57P01",
                     "terminating connection due to administrator command",
                 ),
-                StopReason::IdleTooLong => (
+                StopReason::IdleTooLong | StopReason::IdleInTransaction => (
                     "57P05",
                     "terminating connection due to idle-session timeout",
                 ),

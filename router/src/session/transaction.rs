@@ -7,7 +7,9 @@ use smallvec::SmallVec;
 use topology::ShardId;
 
 use crate::backend::Server;
+use crate::error::RouterError;
 use crate::permits::ReserveRight;
+use crate::plan::Isolation;
 use crate::session::plans::PlanSpace;
 
 /// Where the transaction stands, as PostgreSQL's ReadyForQuery says it.
@@ -45,6 +47,12 @@ pub struct Branch {
     pub prepared: bool,
     /// PREPARE TRANSACTION is impossible there: it must be the lead.
     pub unpreparable: bool,
+    /// No part of the transaction: a scratch connection, there for one statement.
+    pub apart: bool,
+    /// More than settings may have run there, in a SERIALIZABLE transaction.
+    pub isolated: bool,
+    /// It may keep decisions out on its shard: not to be given to anybody else.
+    pub holds_decisions: bool,
 }
 
 impl Branch {
@@ -57,6 +65,9 @@ impl Branch {
             errored: false,
             prepared: false,
             unpreparable: false,
+            apart: false,
+            isolated: false,
+            holds_decisions: false,
         }
     }
 }
@@ -65,8 +76,18 @@ impl Branch {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LogEntry {
     Savepoint(String),
-    /// SET, SET LOCAL, SET CONSTRAINTS, SET TRANSACTION.
+    /// SET, SET LOCAL, SET CONSTRAINTS.
     Statement(String),
+    /// SET TRANSACTION.
+    Characteristic(String),
+}
+
+/// What AND CHAIN passes on to the next transaction.
+#[derive(Debug)]
+pub struct Characteristics {
+    pub modes: String,
+    pub isolation: Isolation,
+    pub set: Vec<LogEntry>,
 }
 
 /// A change of the session's settings, to be kept at COMMIT.
@@ -86,8 +107,13 @@ pub struct Transaction {
     pub branches: SmallVec<[Branch; 1]>,
     /// Kept until the branches are given back.
     pub reserve_right: Option<ReserveRight>,
+    /// `now()` as a statement of several shards has seen it: timestamptz in binary.
+    pub clock: Option<[u8; 8]>,
     /// Text after BEGIN.
     pub modes: String,
+    pub isolation: Isolation,
+    /// Every shard has joined with a snapshot of the same moment (`session::snapshots`).
+    pub has_snapshots: bool,
     pub log: Vec<LogEntry>,
     /// Changes of settings with the length of `log` when they were made.
     pub settings: Vec<(usize, SettingChange)>,
@@ -97,12 +123,16 @@ pub struct Transaction {
     pub catalog_changed: bool,
     /// DDL has run that may have been about roles.
     pub roles_changed: bool,
-    /// SET search_path has run: ask again when the transaction ends.
-    pub search_path_touched: bool,
+    /// A setting that the router follows was set: ask again when the transaction ends.
+    pub followed_touched: bool,
     /// Sequences whose leased blocks are void once this is committed.
     pub reset_sequences: Vec<crate::plan::SequenceName>,
     /// Temporary relations were made or dropped: ask again when the transaction ends.
     pub temporaries_touched: bool,
+    /// A shard was lost while the client was silent: it is told at its next statement.
+    pub lost: std::cell::RefCell<Option<Box<RouterError>>>,
+    /// It has failed, and the locks since the last savepoint are given up.
+    pub has_let_go: bool,
     /// The cluster's lock for DDL is held, and `private` was read under it.
     pub catalog_locked: bool,
 }
@@ -111,7 +141,7 @@ impl Transaction {
     pub fn find(&self, shard: ShardId) -> Option<usize> {
         self.branches
             .iter()
-            .position(|branch| branch.server.shard == shard)
+            .position(|branch| branch.server.shard == shard && !branch.apart)
     }
 
     /// ROLLBACK TO: forgets what was logged after the savepoint, which stays. False: no such one.
@@ -132,7 +162,7 @@ impl Transaction {
         let kept = self.log.split_off(at);
         self.log.extend(
             kept.into_iter()
-                .filter(|entry| matches!(entry, LogEntry::Statement(_))),
+                .filter(|entry| !matches!(entry, LogEntry::Savepoint(_))),
         );
         for (length, _) in &mut self.settings {
             *length = (*length).min(at);
@@ -140,10 +170,19 @@ impl Transaction {
         true
     }
 
-    fn savepoint(&self, name: &str) -> Option<usize> {
+    /// Where in the log the innermost savepoint of this name is.
+    pub fn savepoint(&self, name: &str) -> Option<usize> {
         self.log
             .iter()
             .rposition(|entry| matches!(entry, LogEntry::Savepoint(n) if n == name))
+    }
+
+    /// The innermost savepoint there is.
+    pub fn last_savepoint(&self) -> Option<&str> {
+        self.log.iter().rev().find_map(|entry| match entry {
+            LogEntry::Savepoint(name) => Some(name.as_str()),
+            LogEntry::Statement(_) | LogEntry::Characteristic(_) => None,
+        })
     }
 
     /// `BEGIN ...` and the log, as one simple query for a shard that joins.
@@ -156,10 +195,19 @@ impl Transaction {
                     sql.push_str("SAVEPOINT ");
                     sql.push_str(&crate::settings::quote_identifier(name));
                 }
-                LogEntry::Statement(text) => sql.push_str(text),
+                LogEntry::Statement(text) | LogEntry::Characteristic(text) => sql.push_str(text),
             }
         }
         sql
+    }
+
+    pub fn characteristics(&self) -> Characteristics {
+        let is_set = |entry: &&LogEntry| matches!(entry, LogEntry::Characteristic(_));
+        Characteristics {
+            modes: self.modes.clone(),
+            isolation: self.isolation,
+            set: self.log.iter().filter(is_set).cloned().collect(),
+        }
     }
 
     /// An explicit transaction that one shard alone can commit, with nothing to be done after it.

@@ -210,6 +210,8 @@ async fn work(mut inbox: WorkerInbox, context: Arc<HandshakeContext>) {
             }
             WorkerMessage::CloseIdle { .. }
             | WorkerMessage::Report(_)
+            | WorkerMessage::Stalled(_)
+            | WorkerMessage::BreakDeadlock(_)
             | WorkerMessage::Shutdown => {}
         }
     }

@@ -5,7 +5,9 @@
 
 use std::sync::Arc;
 
-use schema::{Column, Function, KeyType, Placement, Relation, RelationKind, Snapshot};
+use schema::{
+    Column, Function, KeyType, Placement, Relation, RelationKind, Snapshot, UniqueKey, View,
+};
 
 const BOOL: u32 = 16;
 const INT8: u32 = 20;
@@ -23,10 +25,26 @@ fn column(name: &str, type_oid: u32) -> Column {
     Column {
         name: name.into(),
         type_oid,
+        type_name: type_name(type_oid).to_owned(),
         type_modifier: -1,
         collation_is_bytewise: !is_text,
         collation_is_deterministic: true,
         ..Column::default()
+    }
+}
+
+fn type_name(oid: u32) -> &'static str {
+    match oid {
+        BOOL => "boolean",
+        INT8 => "bigint",
+        INT4 => "integer",
+        FLOAT8 => "double precision",
+        VARCHAR => "character varying(20)",
+        DATE => "date",
+        TIMESTAMPTZ => "timestamp with time zone",
+        NUMERIC => "numeric",
+        UUID => "uuid",
+        _ => "text",
     }
 }
 
@@ -124,6 +142,23 @@ fn sharded() -> Vec<Relation> {
     ]
 }
 
+fn over_sharded(
+    name: &str,
+    reads: Vec<(String, String)>,
+    columns: Vec<Column>,
+    definition: &str,
+) -> Relation {
+    Relation {
+        kind: RelationKind::View,
+        reads,
+        view: Some(View {
+            definition: definition.to_owned(),
+            ..View::default()
+        }),
+        ..relation(name, Placement::Local, columns)
+    }
+}
+
 fn others() -> Vec<Relation> {
     let read = |name: &str| ("public".to_owned(), name.to_owned());
     let view = |name: &str, reads, columns| Relation {
@@ -132,11 +167,19 @@ fn others() -> Vec<Relation> {
         ..relation(name, Placement::Local, columns)
     };
     vec![
-        relation(
-            "countries",
-            Placement::Reference,
-            vec![column("id", INT4), column("name", TEXT)],
-        ),
+        Relation {
+            unique_keys: vec![UniqueKey {
+                name: "countries_pkey".into(),
+                primary: true,
+                columns: vec![0],
+                ..UniqueKey::default()
+            }],
+            ..relation(
+                "countries",
+                Placement::Reference,
+                vec![column("id", INT4), column("name", TEXT)],
+            )
+        },
         relation(
             "currencies",
             Placement::Reference,
@@ -169,6 +212,48 @@ fn others() -> Vec<Relation> {
             "setting_values",
             vec![read("settings")],
             vec![column("value", TEXT)],
+        ),
+        over_sharded(
+            "good_posts",
+            vec![read("posts")],
+            vec![
+                column("author", INT8),
+                column("id", INT8),
+                column("body", TEXT),
+            ],
+            "SELECT posts.user_id AS author, posts.id, posts.body FROM public.posts WHERE (posts.stars > 3)",
+        ),
+        over_sharded(
+            "good_authors",
+            vec![read("posts"), read("good_posts"), read("users")],
+            vec![
+                column("id", INT8),
+                column("name", TEXT),
+                column("posts", INT8),
+            ],
+            "SELECT u.id, u.name, count(*) AS posts FROM (public.good_posts g JOIN public.users u ON ((u.id = g.author))) GROUP BY u.id, u.name",
+        ),
+        over_sharded(
+            "plain_posts",
+            vec![read("posts")],
+            vec![
+                column("user_id", INT8),
+                column("id", INT8),
+                column("body", TEXT),
+            ],
+            "SELECT posts.user_id, posts.id, posts.body FROM public.posts WHERE (posts.stars > 3)",
+        ),
+        over_sharded(
+            "bodies",
+            vec![read("posts"), read("good_posts")],
+            vec![column("body", TEXT), column("posts", INT8)],
+            "SELECT good_posts.body, count(*) AS posts FROM public.good_posts GROUP BY good_posts.body",
+        ),
+        over_sharded(
+            "ones",
+            vec![read("posts")],
+            vec![column("id", INT8)],
+            "SELECT posts.id FROM public.posts WHERE (posts.user_id = 1)",
         ),
         Relation {
             kind: RelationKind::Sequence,

@@ -1,8 +1,9 @@
 //! A plan in a few lines of text.
 
 use router::merge::Merge;
+use router::plan::gather::{Argument, Finish, Fragment, Gather, Source};
 use router::plan::key::{Arithmetic, Constant};
-use router::plan::{Action, Fallback, KeyExpr, Plan, Scatter, Split};
+use router::plan::{Action, Broadcast, Fallback, KeyExpr, Piece, Plan, Scatter, Split};
 
 pub fn plan(plan: &Plan) -> String {
     let mut out = action(&plan.action);
@@ -41,6 +42,7 @@ fn action(action: &Action) -> String {
         }
         Action::Split(Split::KeyArray { array, .. }) => format!("key array {}", key(array)),
         Action::Scatter(_) => "scatter".to_owned(),
+        Action::Gather(plan) => format!("gather: {}", plan.why),
         Action::Broadcast(_) => "broadcast".to_owned(),
         Action::Explain(explain) => {
             format!(
@@ -50,6 +52,7 @@ fn action(action: &Action) -> String {
                 plan(&explain.inner)
             )
         }
+        Action::InsertRows(rows) => format!("rows of {}", self::action(&rows.source.action)),
         Action::Refuse(error) => format!(
             "refused {}",
             if error.id.is_empty() {
@@ -68,6 +71,16 @@ fn details(action: &Action) -> Vec<String> {
         | Action::Split(
             Split::Keys { scatter: plan, .. } | Split::KeyArray { scatter: plan, .. },
         ) => scatter(plan),
+        Action::Gather(plan) => gather(plan),
+        Action::InsertRows(rows) => vec![
+            rows.source_text.clone(),
+            format!(
+                "{}<rows>{}",
+                template(&rows.parts.head.fragments),
+                template(&rows.parts.tail.fragments)
+            ),
+        ],
+        Action::Broadcast(plan) => mirror(plan),
         Action::ByKey(by) => match &by.fallback {
             Fallback::Refuse(error) => vec![format!("else refused {}", error.id)],
             Fallback::Scatter(_) => vec!["else scatter".to_owned()],
@@ -75,6 +88,88 @@ fn details(action: &Action) -> Vec<String> {
         Action::Refuse(error) => error.detail.iter().cloned().collect(),
         _ => Vec::new(),
     }
+}
+
+fn mirror(plan: &Broadcast) -> Vec<String> {
+    let Some((mirror, rewrite)) = plan.mirror.as_ref().zip(plan.rewrite.as_ref()) else {
+        return Vec::new();
+    };
+    let first = if mirror.at_home { "home" } else { "one shard" };
+    let piece = |piece: &Piece| match piece {
+        Piece::Text(text) => text.clone(),
+        other => format!("{other:?}"),
+    };
+    let text: String = rewrite.pieces.iter().map(piece).collect();
+    vec![
+        format!(
+            "{first} ({} columns for the client): {text}",
+            mirror.visible
+        ),
+        format!("others: {}", template(&mirror.copy.fragments)),
+    ]
+}
+
+fn gather(plan: &Gather) -> Vec<String> {
+    let mut lines = Vec::new();
+    for pull in &plan.pulls {
+        let optional = if pull.is_optional { " (optional)" } else { "" };
+        lines.push(format!(
+            "pull {} from {}{optional}: {}",
+            pull.name,
+            source(&pull.source),
+            template(&pull.text.fragments)
+        ));
+    }
+    let place = match &plan.place {
+        Finish::Apart { home: true } => "apart at home".to_owned(),
+        Finish::Apart { home: false } => "apart".to_owned(),
+        Finish::Mirrored(mirror) => format!(
+            "on one shard ({} columns for the client), others: {};",
+            mirror.visible,
+            template(&mirror.copy.fragments)
+        ),
+        Finish::Shards {
+            source: on,
+            merge: way,
+            ..
+        } => format!("on {} {}", source(on), merge(way)),
+    };
+    lines.push(format!(
+        "finish {place}: {}",
+        template(&plan.finish.fragments)
+    ));
+    lines
+}
+
+fn source(source: &Source) -> String {
+    match source {
+        Source::Everywhere => "everywhere".to_owned(),
+        Source::Key { key: one, .. } => format!("key {}", key(one)),
+        Source::Keys { keys, .. } => {
+            format!(
+                "keys {}",
+                keys.iter().map(key).collect::<Vec<_>>().join(", ")
+            )
+        }
+        Source::KeyArray { array, .. } => format!("key array {}", key(array)),
+        Source::Home => "home".to_owned(),
+        Source::AnyShard => "any shard".to_owned(),
+    }
+}
+
+/// `{..}` for what is filled in.
+fn template(fragments: &[Fragment]) -> String {
+    let pieces = fragments.iter().map(|fragment| match fragment {
+        Fragment::Text(text) => text.clone(),
+        Fragment::Argument(Argument::Client(number)) => format!("${number}"),
+        Fragment::Argument(Argument::Clock) => "{clock}".to_owned(),
+        Fragment::IfArrays { fragments, .. } => format!("{{if few:{}}}", template(fragments)),
+        Fragment::Rows(pull) => format!("{{rows {pull}}}"),
+        Fragment::Table {
+            pulled, in_place, ..
+        } => format!("{{{} or {in_place}}}", template(pulled)),
+    });
+    pieces.collect()
 }
 
 fn scatter(plan: &Scatter) -> Vec<String> {

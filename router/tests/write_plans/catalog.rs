@@ -18,9 +18,19 @@ fn column(name: &str, type_oid: u32) -> Column {
         name: name.into(),
         type_oid,
         type_modifier: -1,
+        type_name: type_name(type_oid).into(),
         not_null: name.ends_with("id"),
         collation_is_deterministic: true,
         ..Column::default()
+    }
+}
+
+fn type_name(type_oid: u32) -> &'static str {
+    match type_oid {
+        INT4 => "integer",
+        INT8 => "bigint",
+        TIMESTAMPTZ => "timestamp with time zone",
+        _ => "text",
     }
 }
 

@@ -2,6 +2,9 @@
 
 use std::fmt::Write as _;
 
+use router::plan::gather::Fragment;
+use router::plan::gather::template::Handed;
+use router::plan::insert_rows::{Destination, InsertRows};
 use router::plan::key::{Arithmetic, Constant};
 use router::plan::{
     Action, AppendedId, ByKey, Copy, Ddl, Effect, KeyExpr, Piece, Plan, SequenceName, Split,
@@ -55,10 +58,24 @@ fn action(action: &Action) -> String {
             writeln!(out, "  tail: {}", pieces(&insert.tail)).expect("a string takes all");
             out
         }
-        Action::Broadcast(broadcast) => match &broadcast.rewrite {
-            Some(rewrite) => format!("broadcast\n  text: {}\n", pieces(&rewrite.pieces)),
-            None => "broadcast\n".to_owned(),
-        },
+        Action::Broadcast(broadcast) => {
+            let mut out = String::from("broadcast\n");
+            if let Some(rewrite) = &broadcast.rewrite {
+                writeln!(out, "  text: {}", pieces(&rewrite.pieces)).expect("a string takes all");
+            }
+            if let Some(mirror) = &broadcast.mirror {
+                let first = if mirror.at_home { "home" } else { "one shard" };
+                writeln!(
+                    out,
+                    "  {first} first, {} columns for the client, others: {}",
+                    mirror.visible,
+                    template(&mirror.copy.fragments)
+                )
+                .expect("a string takes all");
+            }
+            out
+        }
+        Action::InsertRows(rows) => insert_rows(rows),
         Action::Ddl(statement) => ddl(statement),
         Action::Copy(Copy::FromDivided(copy)) => format!(
             "copy divided by field {} {:?} ids {}\n  text: {}\n",
@@ -75,6 +92,12 @@ fn action(action: &Action) -> String {
                 copy.text
             )
         }
+        Action::Copy(Copy::ToWritten(copy)) => {
+            format!(
+                "copy written by the router {:?} quoted {:?}\n  query: {}\n  of no rows: {}\n",
+                copy.options.format, copy.force_quote, copy.query_text, copy.empty_text
+            )
+        }
         Action::Copy(Copy::ToConcatenated(copy)) => {
             format!(
                 "copy from all {:?}\n  text: {}\n",
@@ -83,6 +106,23 @@ fn action(action: &Action) -> String {
         }
         other => format!("{other:?}\n"),
     }
+}
+
+fn insert_rows(rows: &InsertRows) -> String {
+    let to = match &rows.destination {
+        Destination::Home => "home".to_owned(),
+        Destination::Everywhere => "every shard".to_owned(),
+        Destination::ByKey(key) => format!("shards by {}", key.name),
+    };
+    let at_once = if rows.at_once { " at once" } else { "" };
+    let mut out = format!("rows of a query to {to}{at_once}\n");
+    let source = format!("{:?}", rows.source.action);
+    let kind: String = source.chars().take_while(|c| c.is_alphanumeric()).collect();
+    writeln!(out, "  query: {} ({kind})", rows.source_text).expect("a string takes all");
+    let casts = vec![None; 2 + rows.ids_for(2).len()];
+    let text = rows.text(2).render(&[Handed::Arrays(casts)]).text;
+    writeln!(out, "  text for two columns: {text}").expect("a string takes all");
+    out
 }
 
 fn appended(added: &[AppendedId]) -> String {
@@ -124,6 +164,9 @@ fn ddl(ddl: &Ddl) -> String {
     line("text", &ddl.text);
     if let Some(text) = &ddl.text_other_shards {
         line("other shards", text);
+    }
+    if let Some(insert) = &ddl.fill {
+        line("filled by", insert);
     }
     ddl.home_also
         .iter()
@@ -198,4 +241,13 @@ fn key(key_expression: &KeyExpr) -> String {
         }
         KeyExpr::GeneratedId(number) => format!("id#{number}"),
     }
+}
+
+fn template(fragments: &[Fragment]) -> String {
+    let fragment = |fragment: &Fragment| match fragment {
+        Fragment::Text(text) => text.clone(),
+        Fragment::Rows(pull) => format!("<rows {pull}>"),
+        other => format!("{other:?}"),
+    };
+    fragments.iter().map(fragment).collect()
 }

@@ -27,6 +27,8 @@ impl Builder {
             name: row.name.clone(),
             type_oid: row.type_oid,
             type_modifier: row.type_modifier,
+            type_name: row.type_name.clone(),
+            collation: row.collation_schema.clone().zip(row.collation_name.clone()),
             not_null: row.not_null,
             collation_is_bytewise: row.collation_is_bytewise,
             collation_is_deterministic: row.collation_is_deterministic,

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::{Builder, Name};
 use crate::rules::Placement;
-use crate::snapshot::{ForeignKey, Relation, UniqueKey};
+use crate::snapshot::{Entries, ForeignKey, Relation, UniqueKey, View};
 
 impl Builder {
     pub(super) fn add_keys(&self, relations: &mut HashMap<u32, Relation>) {
@@ -20,6 +20,10 @@ impl Builder {
                     .positions_of(row.relation, &row.columns)
                     .unwrap_or_default(),
                 partial: row.partial,
+                entries: row.number.map(|number| Entries {
+                    number,
+                    columns: row.named.clone().unwrap_or_default(),
+                }),
             });
         }
         for row in &self.document.foreign_keys {
@@ -87,10 +91,11 @@ impl Builder {
             .document
             .views
             .iter()
-            .filter(|view| view.1)
-            .map(|view| view.0)
+            .filter(|view| view.reads_catalogs)
+            .map(|view| view.relation)
             .collect();
-        for (view, _) in &self.document.views {
+        for row in &self.document.views {
+            let view = &row.relation;
             let below = closure(*view, &reads);
             let called = std::iter::once(view)
                 .chain(&below)
@@ -101,10 +106,20 @@ impl Builder {
             };
             relation.reads = names_of(&below, &self.names);
             relation.calls = names_of(&called, &functions);
+            relation.view = Some(View {
+                definition: definition(&row.definition),
+                security_barrier: row.security_barrier,
+                security_invoker: row.security_invoker,
+            });
             relation.reads_catalogs =
                 catalogs.contains(view) || below.iter().any(|oid| catalogs.contains(oid));
         }
     }
+}
+
+/// A view's query, as it can stand in parentheses.
+fn definition(printed: &str) -> String {
+    printed.trim().trim_end_matches(';').to_owned()
 }
 
 fn grouped(pairs: &[(u32, u32)]) -> HashMap<u32, Vec<u32>> {

@@ -20,7 +20,10 @@ async fn outcome(client: &Client, sql: &str) -> String {
 }
 
 fn is_lost(code: &str) -> bool {
-    matches!(code, "08006" | "57P01" | "57P02" | "57P03" | "08001")
+    matches!(
+        code,
+        "08006" | "40003" | "57P01" | "57P02" | "57P03" | "08001"
+    )
 }
 
 /// Waits until the statement works again.

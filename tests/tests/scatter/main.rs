@@ -2,9 +2,13 @@
 
 mod attacks;
 mod broadcast;
+mod created;
 mod explain;
+mod orders;
 mod pipelines;
 mod portals;
 mod reads;
 mod setting;
+mod sizes;
+mod views;
 mod writes;

@@ -75,19 +75,28 @@ async fn returning_is_fetched_in_parts_and_nothing_runs_twice() {
 }
 
 #[tokio::test]
-async fn more_rows_than_the_router_may_hold_are_refused_with_the_setting_to_raise() {
-    let cluster = cluster_with(&[("OSKOL_LIMITS__MERGE", "64KiB")], "");
+async fn rows_beyond_the_routers_memory_wait_in_a_file_and_beyond_its_bound_the_setting_is_named() {
+    let limits = [
+        ("OSKOL_LIMITS__MERGE", "64KiB"),
+        ("OSKOL_LIMITS__CURSOR", "512KiB"),
+    ];
+    let cluster = cluster_with(&limits, "");
     let database = cluster.database("too_many");
     fill(&database.url()).await;
     let mut client = RawClient::connect(&database.url()).await;
-    let sql = "select owner, repeat('x', 1000) from items";
-    client.parse("", sql).bind("", &[], Format::Text);
+    let sql = |length: u32| format!("select owner, repeat('x', {length}) from items order by 1");
+    client.parse("", &sql(1_000)).bind("", &[], Format::Text);
+    client.execute(10).execute(0).sync();
+    let notes = client.transcript(1).await;
+    assert_eq!(notes.iter().filter(|n| n.starts_with("row")).count(), 200);
+    let large = sql(5_000);
+    client.parse("", &large).bind("", &[], Format::Text);
     let notes = client.execute(10).sync().transcript(1).await;
     let errors: Vec<_> = notes.iter().filter(|note| note.contains("error")).collect();
     assert_eq!(errors.len(), 1, "{notes:?}");
-    assert!(errors[0].contains("error 53200"), "{notes:?}");
+    assert!(errors[0].contains("error 53400"), "{notes:?}");
     // All at once is no matter of the router's memory.
-    client.parse("", sql).bind("", &[], Format::Text);
+    client.parse("", &large).bind("", &[], Format::Text);
     let notes = client.execute(0).sync().transcript(1).await;
     assert_eq!(notes.iter().filter(|n| n.starts_with("row")).count(), 200);
 }

@@ -1,7 +1,7 @@
 //! SHOW CLIENTS, TRANSACTIONS.
 
 use super::{Rows, list, seconds};
-use crate::admin::board::InDoubt;
+use crate::admin::board::{InDoubt, Unknown};
 use crate::admin::table::{Column, boolean, number, row, text};
 use crate::worker::{ClientReport, Peer, TransactionReport, WorkerReport};
 
@@ -28,6 +28,7 @@ pub const TRANSACTIONS: &[Column] = &[
     text("shards"),
     number("age_seconds"),
     text("gid"),
+    text("outcome"),
 ];
 
 pub fn clients(reports: &[WorkerReport]) -> Rows {
@@ -58,12 +59,18 @@ fn client_row(worker: usize, client: &ClientReport) -> Vec<Option<String>> {
     ]
 }
 
-pub fn transactions(reports: &[WorkerReport], in_doubt: &[InDoubt]) -> Rows {
+/// One that is in doubt still, and whose client was told so, has one row.
+pub fn transactions(reports: &[WorkerReport], in_doubt: &[InDoubt], unknown: &[Unknown]) -> Rows {
     let open = reports
         .iter()
         .flat_map(|report| &report.transactions)
         .map(open_row);
-    open.chain(in_doubt.iter().map(in_doubt_row)).collect()
+    let told = unknown
+        .iter()
+        .filter(|told| !in_doubt.iter().any(|known| known.gid == told.gid));
+    open.chain(in_doubt.iter().map(in_doubt_row))
+        .chain(told.map(unknown_row))
+        .collect()
 }
 
 fn open_row(transaction: &TransactionReport) -> Vec<Option<String>> {
@@ -75,6 +82,7 @@ fn open_row(transaction: &TransactionReport) -> Vec<Option<String>> {
         list(&transaction.shards),
         seconds(transaction.age),
         transaction.gid.as_deref(),
+        None::<&str>,
     ]
 }
 
@@ -87,5 +95,23 @@ fn in_doubt_row(transaction: &InDoubt) -> Vec<Option<String>> {
         list(&transaction.shards),
         seconds(transaction.age),
         transaction.gid.as_str(),
+        None::<&str>,
+    ]
+}
+
+fn unknown_row(told: &Unknown) -> Vec<Option<String>> {
+    let state = match told.outcome {
+        None => "in doubt",
+        Some(_) => "settled",
+    };
+    row![
+        state,
+        None::<u32>,
+        None::<&str>,
+        told.database.as_str(),
+        None::<&str>,
+        seconds(told.since.elapsed()),
+        told.gid.as_str(),
+        told.outcome,
     ]
 }

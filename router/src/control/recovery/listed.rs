@@ -103,13 +103,27 @@ async fn prepared(
     Ok(branches.collect())
 }
 
+/// A shard that hangs does not keep the others' transactions in doubt.
+async fn in_time(
+    connections: &Arc<Connections>,
+    shard: ShardId,
+    cluster: &str,
+) -> Result<Vec<Branch>, ControlError> {
+    const LIMIT: Duration = Duration::from_secs(3);
+    let listed = tokio::time::timeout(LIMIT, prepared(connections, shard, cluster)).await;
+    listed.unwrap_or(Err(ControlError::Timeout {
+        what: "a list of prepared transactions",
+        limit: LIMIT,
+    }))
+}
+
 /// Asks every shard for the prepared transactions of `cluster`.
 pub(super) async fn list(connections: &Arc<Connections>, cluster: &str) -> Listed {
     let lists = join_all(
         connections
             .shards()
             .iter()
-            .map(async |shard| (shard.id, prepared(connections, shard.id, cluster).await)),
+            .map(async |shard| (shard.id, in_time(connections, shard.id, cluster).await)),
     );
     let mut listed = Listed {
         complete: true,

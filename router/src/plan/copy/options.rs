@@ -6,7 +6,7 @@ use pg_query::protobuf::{DefElem, Node};
 use super::option_text;
 use crate::error::RouterError;
 use crate::plan::names::strings;
-use crate::plan::{CopyFormat, CopyOptions};
+use crate::plan::{CopyFormat, CopyOptions, ForceQuote};
 
 /// Reads the options; defaults are those of the format.
 pub fn read(options: &[Node]) -> Result<CopyOptions, RouterError> {
@@ -25,6 +25,20 @@ pub fn read(options: &[Node]) -> Result<CopyOptions, RouterError> {
         escape: byte(options, "escape")?.unwrap_or(quote),
         encoding: text(options, "encoding"),
     })
+}
+
+/// `FORCE_QUOTE (a, b)` or `FORCE_QUOTE *`.
+pub fn force_quote(options: &[Node]) -> ForceQuote {
+    let value =
+        find(options, "force_quote").and_then(|option| option.arg.as_deref()?.node.as_ref());
+    match value {
+        None => ForceQuote::Columns(Vec::new()),
+        Some(NodeEnum::List(list)) => {
+            let names = strings(&list.items).into_iter();
+            ForceQuote::Columns(names.map(str::to_owned).collect())
+        }
+        Some(_) => ForceQuote::All,
+    }
 }
 
 fn format(options: &[Node]) -> Result<CopyFormat, RouterError> {

@@ -6,10 +6,10 @@ use schema::{Placement, Relation};
 
 use super::constraints::{self, Placed, Subject};
 use super::create_table::{declaration, type_of_key};
-use super::{Job, Planned, elements, seen};
+use super::{Job, Planned, elements, existing, seen};
 use crate::error::RouterError;
 use crate::plan::facts::Facts;
-use crate::plan::names::quote_identifier;
+use crate::plan::names::{quote_identifier, quote_literal};
 use crate::plan::scope::{self, Found};
 use crate::plan::{Ddl, TemporaryChange, volatile};
 
@@ -62,6 +62,7 @@ impl Altered<'_> {
         if left_out {
             ddl.text = self.text(changed)?;
         }
+        ddl.keep_entries(&self.subject);
         let mut plan = self.job.planned(ddl);
         plan.notices = notices;
         Ok(plan)
@@ -158,7 +159,7 @@ impl Altered<'_> {
     fn partition(&self, command: &AlterTableCmd, ddl: &mut Ddl) -> Result<(), RouterError> {
         let child = command.def.as_deref().and_then(|def| self.child(def));
         match (command.subtype(), child) {
-            (AlterTableType::AtAttachPartition, Some(child)) => self.attach(&child),
+            (AlterTableType::AtAttachPartition, Some(child)) => self.attach(&child, ddl),
             (AlterTableType::AtDetachPartition, Some(child)) => {
                 ddl.home_also.extend(self.own_rule(&child));
                 Ok(())
@@ -187,17 +188,23 @@ impl Altered<'_> {
         }
     }
 
-    fn attach(&self, child: &Relation) -> Result<(), RouterError> {
+    /// A table that is placed likewise, or a local one without rows, which is placed by becoming a partition.
+    fn attach(&self, child: &Relation, ddl: &mut Ddl) -> Result<(), RouterError> {
         let placed = seen(&scope::placement(child, self.job.context), &child.columns);
         if placed == self.subject.placed {
             return Ok(());
         }
-        Err(RouterError::unsupported(
-            "attach-partition",
-            format!("\"{}\" is not placed as \"{}\" is", child.name, self.relation.name),
-        )
-        .detail("A partition's rows must be where the partitioned table's rows are.")
-        .hint("Create the partition by CREATE TABLE ... PARTITION OF, or place the table in the same way first."))
+        let subject = &self.subject;
+        let (context, accepts) = (self.job.context, subject.accept_unenforced);
+        let judged = existing::judge(child, &subject.placed, accepts, true, context)?;
+        if placed != Placed::Local || !judged.drops.is_empty() {
+            return Err(attach_elsewhere(&child.name, &self.relation.name));
+        }
+        let names =
+            [&child.schema, &child.name, &self.relation.name].map(|name| quote_literal(name));
+        ddl.home_also
+            .push(format!("SELECT oskol.must_be_empty({})", names.join(", ")));
+        Ok(())
     }
 
     /// A detached partition stays where it is, by a rule of its own.
@@ -232,6 +239,15 @@ fn key_change(key: &str, table: &str) -> RouterError {
     RouterError::unsupported("shard-key-change", format!("the shard key \"{key}\" of \"{table}\" cannot be changed so"))
         .detail("Rows are placed by the hash of the shard key, which must stay, stay NOT NULL, and hash alike.")
         .hint("Create a new table with the shard key you want and copy the rows.")
+}
+
+fn attach_elsewhere(child: &str, parent: &str) -> RouterError {
+    RouterError::unsupported(
+        "attach-partition",
+        format!("\"{child}\" is not placed as \"{parent}\" is"),
+    )
+    .detail("A partition's rows must be where the partitioned table's rows are.")
+    .hint("Create the partition by CREATE TABLE ... PARTITION OF, or place the table in the same way first.")
 }
 
 fn add_inherit() -> RouterError {

@@ -24,6 +24,8 @@ pub struct Subject<'a> {
     pub name: String,
     pub placed: Placed,
     pub accept_unenforced: bool,
+    /// A partitioned table or a partition.
+    pub partitioned: bool,
     pub context: &'a PlanContext<'a>,
 }
 
@@ -46,8 +48,19 @@ impl<'a> Subject<'a> {
             name: relation.name.clone(),
             placed: seen(&scope::placement(relation, context), &relation.columns),
             accept_unenforced: relation.accept_unenforced,
+            partitioned: is_partitioned(relation),
             context,
         }
+    }
+
+    /// Run on every shard after a change of the table: keeps by entries what no shard alone can keep. `None`: it
+    /// has nothing of that kind.
+    pub fn keeping(&self) -> Option<String> {
+        let Placed::Sharded { key, .. } = &self.placed else {
+            return None;
+        };
+        let table = (self.schema.as_str(), self.name.as_str());
+        (!self.accept_unenforced && !self.partitioned).then(|| keep_unique_keys(table, key))
     }
 
     /// Judges a table constraint, or one of `column`.
@@ -82,6 +95,9 @@ impl<'a> Subject<'a> {
     ) -> Result<Option<RouterError>, RouterError> {
         match &self.placed {
             Placed::Sharded { key, .. } if !columns.contains(key) => {
+                if !self.accept_unenforced && !self.partitioned {
+                    return Ok(None);
+                }
                 self.unenforced_unique(name, key)
             }
             _ => Ok(None),
@@ -223,6 +239,16 @@ impl<'a> Subject<'a> {
             columns,
         })
     }
+}
+
+/// Sees to it that the unique keys of a sharded table without its shard key are kept by entries.
+pub fn keep_unique_keys(table: (&str, &str), key: &str) -> String {
+    let [schema, name, key] = [table.0, table.1, key].map(names::quote_literal);
+    format!("SELECT oskol.keep_unique_keys({schema}, {name}, {key})")
+}
+
+pub fn is_partitioned(relation: &Relation) -> bool {
+    relation.kind == schema::RelationKind::Partitioned || relation.parent.is_some()
 }
 
 /// A referenced table and its referenced columns.

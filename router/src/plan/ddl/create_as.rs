@@ -1,14 +1,15 @@
 //! CREATE TABLE AS, SELECT INTO, CREATE MATERIALIZED VIEW: the rows are made at home, the empty relation on
-//! the other shards.
+//! the other shards. A table of rows of several shards is made empty everywhere, and filled afterwards.
 
 use pg_query::NodeEnum;
-use pg_query::protobuf::{CreateTableAsStmt, IntoClause, Node, ObjectType, SelectStmt};
-use schema::Placement;
+use pg_query::protobuf::{CreateTableAsStmt, IntoClause, Node, ObjectType, RangeVar, SelectStmt};
 
 use super::create_table::{rule, schema_of};
 use super::{Job, Planned, is_temporary};
 use crate::error::RouterError;
-use crate::plan::scope::{self, Found};
+use crate::plan::gather::print;
+use crate::plan::names::quote_identifier;
+use crate::plan::unsupported;
 
 pub fn plan(job: &Job<'_>, create: &CreateTableAsStmt) -> Planned {
     if matches!(
@@ -51,7 +52,10 @@ fn made_at_home(job: &Job<'_>, into: &IntoClause, create: &CreateTableAsStmt) ->
     let Some(range) = into.rel.as_ref() else {
         return Ok(job.planned(job.everywhere()));
     };
-    reads_home_only(job, range.location)?;
+    let reads_sharded = job.reads_sharded(range.location);
+    if reads_sharded.is_some() && !may_be_filled(range, create) {
+        reads_home_only(job, range.location)?;
+    }
     if is_temporary(range) {
         return Ok(job.creates_temporary(&range.relname));
     }
@@ -73,8 +77,32 @@ fn made_at_home(job: &Job<'_>, into: &IntoClause, create: &CreateTableAsStmt) ->
         .hint("Create the table first, then insert the rows."));
     }
     let mut ddl = job.everywhere();
-    ddl.text_other_shards = Some(without_data(create)?);
+    if reads_sharded.is_none() {
+        ddl.text_other_shards = Some(without_data(create)?);
+        return Ok(job.planned(ddl));
+    }
+    ddl.text = without_data(create)?;
+    if !into.skip_data {
+        ddl.fill = Some(fill(&schema_of(range, job.context), range, create)?);
+    }
     Ok(job.planned(ddl))
+}
+
+/// A table whose rows come from several shards is made empty and filled by an INSERT; nothing but REFRESH fills a
+/// materialized view.
+fn may_be_filled(range: &RangeVar, create: &CreateTableAsStmt) -> bool {
+    create.objtype() == ObjectType::ObjectTable && !create.if_not_exists && !is_temporary(range)
+}
+
+/// The statement that fills the table.
+fn fill(schema: &str, range: &RangeVar, create: &CreateTableAsStmt) -> Result<String, RouterError> {
+    let query = create
+        .query
+        .as_deref()
+        .and_then(|query| query.node.as_ref());
+    let query = print::text(query.ok_or_else(unsupported::statement)?)?;
+    let (schema, name) = (quote_identifier(schema), quote_identifier(&range.relname));
+    Ok(format!("INSERT INTO {schema}.{name} {query}"))
 }
 
 fn without_data(create: &CreateTableAsStmt) -> Result<String, RouterError> {
@@ -86,33 +114,13 @@ fn without_data(create: &CreateTableAsStmt) -> Result<String, RouterError> {
 }
 
 fn reads_home_only(job: &Job<'_>, target: i32) -> Result<(), RouterError> {
-    let at = usize::try_from(target).unwrap_or(0);
-    let sharded =
-        job.facts
-            .tables()
-            .filter(|table| table.location != at)
-            .find(|table| {
-                let found = scope::find_name(table.schema.as_deref(), &table.name, job.context);
-                let Found::Relation(found) = found else {
-                    return false;
-                };
-                let is_sharded = |placement| matches!(placement, Placement::Sharded { .. });
-                let reads = found.reads.iter().filter_map(|(schema, name)| {
-                    job.context.snapshot.relations.get(schema)?.get(name)
-                });
-                is_sharded(scope::placement(&found, job.context))
-                    || reads
-                        .into_iter()
-                        .any(|read| is_sharded(scope::placement(read, job.context)))
-            });
-    match sharded {
+    match job.reads_sharded(target) {
         Some(table) => Err(RouterError::unsupported(
             "create-table-as",
             "a table or materialized view from a query over a sharded table is not supported yet",
         )
         .detail(format!(
-            "The query reads \"{}\", whose rows are on several shards.",
-            table.name
+            "The query reads \"{table}\", whose rows are on several shards."
         ))
         .hint("Create the table first, read the rows, and insert them as VALUES or by COPY.")),
         None => Ok(()),

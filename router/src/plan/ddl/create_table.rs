@@ -1,9 +1,11 @@
 //! CREATE TABLE: the rule of the table, if there is one, and the constraints it asks for.
 
+use std::sync::Arc;
+
 use pg_query::NodeEnum;
 use pg_query::protobuf::{ColumnDef, ConstrType, CreateStmt, Node, RangeVar, TypeName};
 use schema::rules::RulePlacement;
-use schema::{KeyType, Placement, TableRule};
+use schema::{KeyType, Placement, Relation, TableRule};
 
 use super::constraints::{self, Placed, Subject};
 use super::{Job, Planned, elements, is_temporary};
@@ -17,6 +19,7 @@ pub fn plan(job: &Job<'_>, create: &CreateStmt) -> Planned {
         return Ok(job.planned(job.everywhere()));
     };
     if is_temporary(range) {
+        inherits_only_local(create, job.context)?;
         return Ok(job.creates_temporary(&range.relname));
     }
     let schema = schema_of(range, job.context);
@@ -87,6 +90,7 @@ impl NewTable<'_> {
             name: self.name.clone(),
             placed,
             accept_unenforced: rule.is_some_and(|rule| rule.accept_unenforced),
+            partitioned: self.create.partspec.is_some() || self.create.partbound.is_some(),
             context: self.job.context,
         };
         let mut changed = self.create.clone();
@@ -99,6 +103,7 @@ impl NewTable<'_> {
         if let Some(rule) = rule {
             self.declare(rule, &mut ddl);
         }
+        ddl.keep_entries(&subject);
         let mut plan = self.job.planned(ddl);
         plan.notices = notices;
         Ok(plan)
@@ -106,24 +111,13 @@ impl NewTable<'_> {
 
     /// `PARTITION OF parent` is placed with it; other children of sharded tables are refused.
     fn parent(&self) -> Result<Option<Placed>, RouterError> {
-        for parent in self
-            .create
-            .inh_relations
-            .iter()
-            .filter_map(names::range_var)
-        {
-            let Found::Relation(found) = scope::find(parent, self.job.context) else {
-                continue;
-            };
-            let placement = scope::placement(&found, self.job.context);
-            if self.create.partbound.is_some() {
-                return Ok(Some(constraints::placed_by(&placement, &found.columns)));
-            }
-            if placement != Placement::Local {
-                return Err(inherits(&found.name));
-            }
+        if self.create.partbound.is_none() {
+            return inherits_only_local(self.create, self.job.context).map(|()| None);
         }
-        Ok(None)
+        let mut parents = parents(self.create, self.job.context);
+        Ok(parents
+            .next()
+            .map(|(found, placement)| constraints::placed_by(&placement, &found.columns)))
     }
 
     fn placed_by(&self, rule: &TableRule) -> Result<Placed, RouterError> {
@@ -268,6 +262,28 @@ fn key_missing(table: &str, key: &str) -> RouterError {
     )
     .detail("The rule for this table names that column as its shard key.")
     .hint("Add the column, or change the table's rule in the router's configuration.")
+}
+
+/// The tables after INHERITS or PARTITION OF.
+fn parents<'a>(
+    create: &'a CreateStmt,
+    context: &'a PlanContext<'_>,
+) -> impl Iterator<Item = (Arc<Relation>, Placement)> + 'a {
+    let named = create.inh_relations.iter().filter_map(names::range_var);
+    named.filter_map(|parent| match scope::find(parent, context) {
+        Found::Relation(found) => {
+            let placement = scope::placement(&found, context);
+            Some((found, placement))
+        }
+        Found::Temporary | Found::Home => None,
+    })
+}
+
+fn inherits_only_local(create: &CreateStmt, context: &PlanContext<'_>) -> Result<(), RouterError> {
+    let mut divided = parents(create, context).filter(|(_, placed)| *placed != Placement::Local);
+    divided
+        .next()
+        .map_or(Ok(()), |(parent, _)| Err(inherits(&parent.name)))
 }
 
 fn inherits(parent: &str) -> RouterError {

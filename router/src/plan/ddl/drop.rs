@@ -3,6 +3,7 @@
 use pg_query::NodeEnum;
 use pg_query::protobuf::{DropStmt, Node, ObjectType, RenameStmt};
 
+use super::constraints::{Placed, Subject};
 use super::{Job, Planned};
 use crate::error::RouterError;
 use crate::plan::scope::{self, Found};
@@ -70,7 +71,12 @@ pub fn rename(job: &Job<'_>, rename: &RenameStmt) -> Planned {
         .as_ref()
         .filter(|range| matches!(scope::find(range, job.context), Found::Temporary));
     let Some(range) = temporary else {
-        return Ok(job.planned(job.everywhere()));
+        let mut ddl = job.everywhere();
+        if let Some(subject) = renamed_columns(job, rename) {
+            // What notes the changes of entries names columns.
+            ddl.keep_entries(&subject);
+        }
+        return Ok(job.planned(ddl));
     };
     let renames_relation = matches!(
         rename.rename_type(),
@@ -88,4 +94,23 @@ pub fn rename(job: &Job<'_>, rename: &RenameStmt) -> Planned {
         TemporaryChange::default()
     };
     Ok(job.on_temporary(change))
+}
+
+/// The table whose column gets another name.
+fn renamed_columns<'a>(job: &'a Job<'_>, rename: &RenameStmt) -> Option<Subject<'a>> {
+    if rename.rename_type() != ObjectType::ObjectColumn {
+        return None;
+    }
+    match scope::find(rename.relation.as_ref()?, job.context) {
+        Found::Relation(relation) => {
+            let mut subject = Subject::of(&relation, job.context);
+            if let Placed::Sharded { key, .. } = &mut subject.placed
+                && *key == rename.subname
+            {
+                key.clone_from(&rename.newname);
+            }
+            Some(subject)
+        }
+        Found::Temporary | Found::Home => None,
+    }
 }

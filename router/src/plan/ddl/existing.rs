@@ -24,12 +24,14 @@ pub fn judge(
     relation: &Relation,
     placed: &Placed,
     accept_unenforced: bool,
+    partitioned: bool,
     context: &PlanContext<'_>,
 ) -> Result<Judged, RouterError> {
     let placing = Placing {
         relation,
         placed,
         accept_unenforced,
+        partitioned,
         context,
     };
     let subject = placing.subject();
@@ -49,6 +51,7 @@ struct Placing<'a> {
     relation: &'a Relation,
     placed: &'a Placed,
     accept_unenforced: bool,
+    partitioned: bool,
     context: &'a PlanContext<'a>,
 }
 
@@ -59,6 +62,7 @@ impl<'a> Placing<'a> {
             name: self.relation.name.clone(),
             placed: self.placed.clone(),
             accept_unenforced: self.accept_unenforced,
+            partitioned: self.partitioned,
             context: self.context,
         }
     }

@@ -41,7 +41,8 @@ impl ser::Serializer for &mut Walker {
     numbers!(serialize_i8: i8, serialize_i16: i16, serialize_i32: i32, serialize_i64: i64,
              serialize_u8: u8, serialize_u16: u16, serialize_u32: u32);
 
-    fn serialize_bool(self, _value: bool) -> Walked {
+    fn serialize_bool(self, value: bool) -> Walked {
+        self.flag(value);
         Ok(())
     }
     fn serialize_u64(self, _value: u64) -> Walked {

@@ -2,10 +2,11 @@
 
 use pg_query::NodeEnum;
 use pg_query::protobuf::{InsertStmt, Node, OnConflictAction, OnConflictClause, ResTarget};
-use schema::Relation;
+use schema::{Relation, UniqueKey};
 
 use crate::error::RouterError;
-use crate::plan::names;
+use crate::plan::scope::{self, Found};
+use crate::plan::{PlanContext, names};
 
 /// `ON CONFLICT DO NOTHING` may give back fewer rows than were sent; so may DO UPDATE with WHERE.
 pub fn may_skip_rows(insert: &InsertStmt) -> bool {
@@ -38,6 +39,63 @@ pub fn keeps_key(insert: &InsertStmt, relation: &Relation, key: usize) -> Result
         }
     }
     Ok(())
+}
+
+/// An arbiter that is kept by entries: the row in conflict may be on another shard than the new one.
+pub fn is_on_one_shard(insert: &InsertStmt, context: &PlanContext<'_>) -> Result<(), RouterError> {
+    let (Some(conflict), Some(range)) = (
+        insert.on_conflict_clause.as_deref(),
+        insert.relation.as_ref(),
+    ) else {
+        return Ok(());
+    };
+    let Found::Relation(relation) = scope::find(range, context) else {
+        return Ok(());
+    };
+    let mut kept = relation
+        .unique_keys
+        .iter()
+        .filter(|key| key.entries.is_some());
+    match kept.find(|key| may_be_arbiter(conflict, key, &relation)) {
+        Some(key) => Err(conflict_elsewhere(&key.name)),
+        None => Ok(()),
+    }
+}
+
+fn may_be_arbiter(conflict: &OnConflictClause, key: &UniqueKey, relation: &Relation) -> bool {
+    let Some(infer) = conflict.infer.as_deref() else {
+        return true;
+    };
+    if !infer.conname.is_empty() {
+        return infer.conname == key.name;
+    }
+    let names_key = |column: &usize| {
+        let name = &relation.columns[*column].name;
+        infer
+            .index_elems
+            .iter()
+            .any(|element| is_column(element, name))
+    };
+    // Expressions are compared by PostgreSQL: any that is named may be the key's.
+    let has_expression = infer.index_elems.iter().any(is_expression);
+    if key.columns.is_empty() {
+        has_expression
+    } else {
+        infer.index_elems.len() == key.columns.len() && key.columns.iter().all(names_key)
+    }
+}
+
+fn is_expression(element: &Node) -> bool {
+    matches!(element.node.as_ref(), Some(NodeEnum::IndexElem(element)) if element.expr.is_some())
+}
+
+fn conflict_elsewhere(key: &str) -> RouterError {
+    RouterError::unsupported(
+        "conflict-elsewhere",
+        format!("ON CONFLICT over \"{key}\" is not supported"),
+    )
+    .detail("The key holds over all shards: the row in conflict may be on another shard than the new one.")
+    .hint("Name a conflict target that contains the shard key, or catch SQLSTATE 23505 in the application.")
 }
 
 fn is_excluded(target: &ResTarget, key: &str) -> bool {

@@ -1,26 +1,36 @@
 //! INSERT ... SELECT, and INSERT with queries in it over sharded tables: into a sharded table where all is
-//! pinned to one key, into a reference table where each shard gets the same rows.
+//! pinned to one key or each shard has what it needs, into a reference table where each shard gets the same rows.
 
 use pg_query::NodeEnum;
 use pg_query::protobuf::Node;
+use schema::KeyType;
 
-use super::refusals::insert_select;
 use super::target::Target;
-use super::{Job, Planned, rewrite};
+use super::{Job, Planned, from_query, pushed_down, rewrite};
 use crate::error::RouterError;
 use crate::plan::pins::Pins;
 use crate::plan::survey::{Body, Survey};
 use crate::plan::tokens::Tokens;
 use crate::plan::{Action, Effect, Plan, place, select};
 
-/// Whether the statement reads sharded tables or writes in a WITH query, so that the key of its own row is
-/// not all there is to know.
+/// Whether the statement reads tables that are not on every shard or writes in a WITH query, so that the key of
+/// its own row is not all there is to know.
 pub fn reads_by_key(job: &Job<'_>) -> bool {
-    job.others.sharded.is_some() || job.insert.with_clause.is_some()
+    job.others.sharded.is_some() || job.others.local.is_some() || job.insert.with_clause.is_some()
 }
 
-/// By key, where the rows inserted and all that is read have the same.
-pub fn into_sharded(job: &Job<'_>, target: &Target) -> Planned {
+/// By key where the rows inserted and all that is read have the same; by every shard itself where it has all
+/// that makes its rows; else from the query's rows.
+pub fn into_sharded(job: &Job<'_>, target: &Target, key: usize, key_type: KeyType) -> Planned {
+    match on_the_shards(job, target, key) {
+        Ok(plan) => Ok(plan),
+        Err(refused) if !super::is_unsupported(&refused) => Err(refused),
+        Err(_) => from_query::into_sharded(job, target, key, key_type),
+    }
+}
+
+/// The client's own text on the shards concerned.
+fn on_the_shards(job: &Job<'_>, target: &Target, key: usize) -> Planned {
     let values = super::values(job.insert).map_or(&[][..], |select| &select.values_lists);
     let node = NodeEnum::InsertStmt(Box::new(job.insert.clone()));
     let survey = Survey::of(&node, job.context)?;
@@ -36,7 +46,8 @@ pub fn into_sharded(job: &Job<'_>, target: &Target) -> Planned {
         unpreparable: effect.unpreparable,
         ..job.effect
     };
-    let plan = select::keyed(&survey, &Pins::of(&survey), effect, Err(insert_select()))?;
+    let spread = pushed_down::plan(job, target, key);
+    let plan = select::keyed(&survey, &Pins::of(&survey), effect, spread)?;
     with_ids(job, target, values, plan)
 }
 
@@ -74,18 +85,10 @@ fn ids_wanted() -> RouterError {
     .hint("Select the id column's value too, or insert the rows as VALUES.")
 }
 
-/// A query over reference tables gives each shard the same rows, unless it picks among them or they get ids.
-pub fn into_reference(job: &Job<'_>, target: &Target) -> Result<(), RouterError> {
-    if !target.absent_ids().is_empty() {
-        return Err(ids_wanted().detail("Each shard would number the rows in its own order."));
+/// Rows of a query get no ids: on every shard they may come in another order.
+pub fn no_ids_of_reference(target: &Target) -> Result<(), RouterError> {
+    if target.absent_ids().is_empty() {
+        return Ok(());
     }
-    if job.facts.has_limit || job.facts.has_distinct_on_or_window {
-        return Err(RouterError::unsupported(
-            "reference-write-volatile",
-            "this INSERT could give different rows on different shards",
-        )
-        .detail("LIMIT, DISTINCT and window functions may pick other rows where rows are stored in another order.")
-        .hint("Read the rows first and insert them as VALUES."));
-    }
-    Ok(())
+    Err(ids_wanted().detail("Each shard would number the rows in its own order."))
 }

@@ -24,12 +24,23 @@ pub fn null_key(key: &str) -> RouterError {
     .hint("Give the shard key a value, and make the column NOT NULL.")
 }
 
+pub fn key_default(key: &str) -> RouterError {
+    RouterError::unsupported(
+        "insert-key-default",
+        "the shard key cannot be left to its default",
+    )
+    .detail(format!(
+        "The default of \"{key}\" would be evaluated on a shard, after the shard is chosen."
+    ))
+    .hint("Give the value of the shard key in the INSERT.")
+}
+
 pub fn insert_select() -> RouterError {
     RouterError::unsupported(
         "insert-select",
-        "INSERT ... SELECT into a sharded table is not supported yet",
+        "INSERT of this query's rows is not supported",
     )
-    .detail("The rows that the query gives may belong to several shards.")
+    .detail("The router cannot read the rows of the query by itself.")
     .hint("Read the rows first and insert them as VALUES or by COPY.")
 }
 

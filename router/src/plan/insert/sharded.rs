@@ -4,12 +4,12 @@ use pg_query::NodeEnum;
 use pg_query::protobuf::Node;
 use schema::{DefaultValue, KeyType};
 
-use super::refusals::{null_key, uneven, unknown_key};
+use super::refusals::{key_default, null_key, uneven, unknown_key};
 use super::rows::{Layout, RowLayout};
 use super::target::{self, Target};
 use super::{
-    Job, Planned, conflict, from_select, is_default, is_default_values, items, key_value, others,
-    rewrite, unnest,
+    Job, Planned, conflict, from_query, from_select, is_default, is_default_values, items,
+    key_value, others, rewrite, unnest,
 };
 use crate::error::RouterError;
 use crate::plan::edits::Edits;
@@ -26,7 +26,7 @@ pub fn plan(job: &Job<'_>, target: &Target, key: usize, key_type: KeyType) -> Pl
         None if is_default_values(job.insert) => &[],
         _ => match unnest::plan(job, target, key, key_type) {
             Some(planned) => return planned,
-            None => return from_select::into_sharded(job, target),
+            None => return from_select::into_sharded(job, target, key, key_type),
         },
     };
     job.others.only_reference()?;
@@ -44,13 +44,24 @@ pub fn plan(job: &Job<'_>, target: &Target, key: usize, key_type: KeyType) -> Pl
     {
         return Err(uneven(rows, target.columns.len()));
     }
-    Keyed {
+    let keyed = Keyed {
         job,
         target,
         key,
         key_type,
+    };
+    match keyed.plan(rows) {
+        Err(refused) if is_computable(&refused) => {
+            let computed = from_query::into_sharded(job, target, key, key_type);
+            computed.map_err(|_| refused)
+        }
+        planned => planned,
     }
-    .plan(rows)
+}
+
+/// A PostgreSQL can compute the key, before the row's shard is chosen.
+fn is_computable(refused: &RouterError) -> bool {
+    matches!(refused.id, "insert-key-unknown" | "insert-key-default")
 }
 
 /// An INSERT whose rows each need a shard.
@@ -220,15 +231,7 @@ impl Keyed<'_> {
             // PostgreSQL says 23502.
             (DefaultValue::None, _) if column.not_null => Ok(null()),
             (DefaultValue::None, _) => Err(null_key(self.key_name())),
-            _ => Err(RouterError::unsupported(
-                "insert-key-default",
-                "the shard key cannot be left to its default",
-            )
-            .detail(format!(
-                "The default of \"{}\" would be evaluated on a shard, after the shard is chosen.",
-                column.name
-            ))
-            .hint("Give the value of the shard key in the INSERT.")),
+            _ => Err(key_default(&column.name)),
         }
     }
 }

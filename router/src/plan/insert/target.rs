@@ -59,6 +59,22 @@ impl Target {
         }
     }
 
+    /// A column list is written.
+    pub fn is_explicit(&self) -> bool {
+        self.explicit
+    }
+
+    /// Some column is GENERATED AS IDENTITY.
+    pub fn has_identity(&self) -> bool {
+        (0..self.relation.columns.len()).any(|column| self.identity(column))
+    }
+
+    /// The client gives, or without a column list may give, values for an identity column.
+    pub fn gives_identity(&self) -> bool {
+        let given = |column: usize| !self.explicit || self.position(column).is_some();
+        (0..self.relation.columns.len()).any(|column| self.identity(column) && given(column))
+    }
+
     /// The changes that name the columns of ids in front of a query.
     pub fn column_edits(&self, job: &Job<'_>, tokens: &Tokens<'_>, layout: &Layout) -> Edits {
         let mut edits = Edits::default();
@@ -337,6 +353,15 @@ pub fn unforeseen_form() -> RouterError {
     RouterError::unsupported("insert-form", "this form of INSERT is not supported")
         .detail("The router could not find where its rows stand in the text.")
         .hint("Write it as INSERT INTO table (columns) VALUES (...), (...).")
+}
+
+/// OVERRIDING USER VALUE sets aside values of a query.
+pub fn dropped_source() -> RouterError {
+    RouterError::unsupported(
+        "overriding-user-value",
+        "OVERRIDING USER VALUE is not supported over a query's values",
+    )
+    .hint("List the columns, and leave the identity column out of the INSERT and of its query.")
 }
 
 fn dropped_parameter() -> RouterError {

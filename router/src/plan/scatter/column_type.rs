@@ -3,7 +3,8 @@
 use crate::error::RouterError;
 use crate::merge::SortOrder;
 use crate::plan::scope::{
-    BOOL, DATE, INT2, INT4, INT8, OID, TEXT, TIMESTAMP, TIMESTAMPTZ, UUID, VARCHAR,
+    BOOL, BPCHAR, BYTEA, DATE, FLOAT4, FLOAT8, INT2, INT4, INT8, NAME, NUMERIC, OID, TEXT, TIME,
+    TIMESTAMP, TIMESTAMPTZ, UUID, VARCHAR,
 };
 use crate::plan::survey::{LeafKind, Survey, Term};
 use crate::plan::unsupported;
@@ -26,8 +27,13 @@ impl ColumnType {
             DATE => SortOrder::Date,
             TIMESTAMP => SortOrder::Timestamp,
             TIMESTAMPTZ => SortOrder::TimestampTz,
-            TEXT | VARCHAR if self.bytewise => SortOrder::Bytes,
-            TEXT | VARCHAR => return Err(unsupported::order_by_collation(name)),
+            TIME => SortOrder::Time,
+            NUMERIC => SortOrder::Numeric,
+            FLOAT4 | FLOAT8 => SortOrder::Float,
+            BYTEA => SortOrder::Bytea,
+            TEXT | VARCHAR | NAME if self.bytewise => SortOrder::Bytes,
+            BPCHAR if self.bytewise => SortOrder::Blanks,
+            TEXT | VARCHAR | BPCHAR | NAME => return Err(unsupported::order_by_collation(name)),
             _ => return Err(unsupported::order_by_type()),
         })
     }

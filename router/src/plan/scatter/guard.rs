@@ -5,14 +5,23 @@
 use pg_query::NodeEnum;
 use pg_query::protobuf::UpdateStmt;
 use schema::KeyType;
+use wire::backend::ErrorResponse;
 
+use crate::error::RouterError;
 use crate::plan::names::quote_identifier;
 use crate::plan::select::rows_of;
 use crate::plan::survey::Survey;
 use crate::plan::tokens::Tokens;
+use crate::plan::unsupported;
 
 /// What PostgreSQL shows in its error for invalid input of an integer.
 const MESSAGE: &str = "this UPDATE changes the shard key from ";
+
+/// What the client is told of an error that came of a guard.
+pub fn refusal(error: &ErrorResponse<'_>) -> Option<RouterError> {
+    let is_guard = error.sqlstate() == "22P02" && error.message().contains(MESSAGE);
+    is_guard.then(unsupported::shard_key_update)
+}
 
 /// The text for the shards. `None`: the value was not found in the text, or is not one of its own.
 pub fn text(text: &str, update: &UpdateStmt, survey: &Survey) -> Option<String> {

@@ -54,6 +54,21 @@ impl Limits {
         }
     }
 
+    /// How many rows of each shard can be among those of all; `None`: any number.
+    pub(super) fn first(&self) -> Option<String> {
+        match (&self.limit, &self.offset) {
+            (None, _) => None,
+            (Some(limit), None) => Some(sql(limit)),
+            (Some(RowCount::Constant(_)), Some(RowCount::Constant(_))) => {
+                Some(self.folded()?.trim_start_matches("LIMIT ").to_owned())
+            }
+            // A negative OFFSET is for the finishing statement to refuse.
+            (Some(limit), Some(offset)) => {
+                Some(format!("{} + GREATEST({}, 0)", sql(limit), sql(offset)))
+            }
+        }
+    }
+
     /// For rows that are folded first: neither clause may be left to a shard.
     pub(super) fn without(&self) -> Option<String> {
         self.written.then(String::new)

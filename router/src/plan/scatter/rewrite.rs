@@ -38,6 +38,10 @@ pub(super) fn text(
                 changed.push(' ');
                 changed.push_str(limit);
             }
+            if let Some(locks) = clause.and_then(|clause| locking_clause(&tokens, clause)) {
+                changed.push(' ');
+                changed.push_str(&text[tokens.span(locks).start..]);
+            }
         }
     }
     Ok(Some(changed))
@@ -58,8 +62,13 @@ fn from_clause(tokens: &Tokens<'_>, select: &SelectStmt) -> Option<usize> {
     })
 }
 
+/// FOR is a reserved word, which nothing else has in or behind these clauses.
+fn locking_clause(tokens: &Tokens<'_>, limit: usize) -> Option<usize> {
+    tokens.find_outside(limit, |index| tokens.is_word(index, "for"))
+}
+
 /// LIMIT, OFFSET and FETCH are reserved words: outside parentheses they begin a clause, and after them
-/// only each other follow (row locks are refused over shards).
+/// only each other and row locks follow.
 pub(super) fn limit_clause(tokens: &Tokens<'_>, from: usize) -> Option<usize> {
     tokens.find_outside(from, |index| {
         ["limit", "offset", "fetch"]

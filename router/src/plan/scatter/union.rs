@@ -32,6 +32,7 @@ pub(super) fn plan(
         text,
         merge: Merge::Concatenate { limit, offset },
         why,
+        entry: None,
     }))
 }
 

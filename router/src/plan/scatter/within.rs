@@ -3,10 +3,11 @@
 use pg_query::NodeEnum;
 use pg_query::protobuf::{Node, SelectStmt, WindowDef};
 
-use super::Anchored;
+use super::{Anchored, is_built_in};
 use crate::error::RouterError;
-use crate::plan::survey::walk;
-use crate::plan::unsupported;
+use crate::plan::pins::always_present;
+use crate::plan::survey::{Body, Join, LeafKind, QueryId, Survey, walk};
+use crate::plan::{functions, scope, unsupported};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Distinct {
@@ -48,7 +49,7 @@ pub(super) fn distinct(
 }
 
 /// Every window must stay within one key.
-pub(super) fn check_windows(
+pub(in crate::plan) fn check_windows(
     select: &SelectStmt,
     anchored: &Anchored<'_>,
 ) -> Result<(), RouterError> {
@@ -111,4 +112,74 @@ fn partition_of_named<'a>(window: &'a WindowDef, select: &'a SelectStmt) -> &'a 
             _ => None,
         });
     base.map_or(&[], |base| &base.partition_clause)
+}
+
+/// A subquery of the FROM list has an ORDER BY, and what comes out may show it: PostgreSQL keeps that order, each
+/// shard has only its own.
+pub(super) fn keeps_order_of_source(select: &SelectStmt, anchored: &Anchored<'_>) -> bool {
+    let sorted = anchored
+        .rows
+        .from
+        .as_ref()
+        .is_some_and(|from| has_sorted(anchored.survey, from));
+    if !sorted {
+        return false;
+    }
+    let mut windows = false;
+    for node in select.target_list.iter().chain(&select.sort_clause) {
+        walk::descend(node, &mut |inner| {
+            windows |= matches!(inner, NodeEnum::FuncCall(call) if call.over.is_some());
+        });
+    }
+    match anchored.rows.grouped {
+        None => windows || select.sort_clause.is_empty(),
+        Some(_) => windows || collects(select, anchored),
+    }
+}
+
+/// An aggregate whose result depends on the order of rows.
+fn collects(select: &SelectStmt, anchored: &Anchored<'_>) -> bool {
+    const ORDERLESS: [&str; 10] = [
+        "count", "sum", "avg", "min", "max", "bool_and", "bool_or", "every", "stddev", "variance",
+    ];
+    let mut collects = false;
+    functions::for_each_aggregate(select, anchored.context, &mut |call| {
+        let name = scope::function_name(call).map_or("", |(_, name)| name);
+        let plain = is_built_in(call, anchored.context) && call.agg_order.is_empty();
+        collects |= !(plain && ORDERLESS.contains(&name));
+    });
+    collects
+}
+
+fn has_sorted(survey: &Survey, join: &Join) -> bool {
+    match join {
+        Join::Leaf { leaf, .. } => match survey.leaf(*leaf).kind {
+            LeafKind::Derived { query, .. } => is_sorted(survey, query, 0),
+            _ => false,
+        },
+        Join::Inner { left, right, .. } | Join::Full { left, right, .. } => {
+            has_sorted(survey, left) || has_sorted(survey, right)
+        }
+        Join::Outer { kept, nullable, .. } => {
+            has_sorted(survey, kept) || has_sorted(survey, nullable)
+        }
+    }
+}
+
+/// A subquery passes on the order of its own subqueries.
+fn is_sorted(survey: &Survey, query: QueryId, depth: usize) -> bool {
+    const DEEPEST: usize = 12;
+    let query = survey.query(query);
+    query.sorted
+        || match &query.body {
+            Body::Rows(rows) if depth < DEEPEST => rows.from.as_ref().is_some_and(|from| {
+                always_present(from)
+                    .into_iter()
+                    .any(|leaf| match survey.leaf(leaf).kind {
+                        LeafKind::Derived { query, .. } => is_sorted(survey, query, depth + 1),
+                        _ => false,
+                    })
+            }),
+            _ => false,
+        }
 }

@@ -49,6 +49,8 @@ pub(super) struct Builder<'a> {
     pub outer_aggregates: bool,
     pub writes: Vec<LeafId>,
     pub locks: bool,
+    /// Query levels that lock rows.
+    pub lock_levels: usize,
     pub needs_ids_somewhere: bool,
     pub columns: HashMap<i32, Term>,
     pub relations_seen: usize,
@@ -68,6 +70,7 @@ impl<'a> Builder<'a> {
             outer_aggregates: false,
             writes: Vec::new(),
             locks: false,
+            lock_levels: 0,
             needs_ids_somewhere: false,
             columns: HashMap::new(),
             relations_seen: 0,

@@ -15,6 +15,7 @@ impl Builder<'_> {
         let mut conditions = Conditions::default();
         if let Some(node) = node {
             self.conjunct(node, &mut conditions)?;
+            self.note_columns_of(node);
         }
         Ok(conditions)
     }

@@ -4,8 +4,9 @@ use pg_query::NodeEnum;
 use pg_query::protobuf::{Alias, Node, RangeFunction, RangeSubselect, RangeVar};
 use schema::{Placement, Relation, RelationKind};
 
-use super::{Builder, Column, Conditions, Family, Join, Leaf, LeafId, LeafKind};
+use super::{Builder, Column, Conditions, Family, Join, Leaf, LeafId, LeafKind, RangeMention};
 use crate::error::RouterError;
+use crate::plan::gather::print::INPUT;
 use crate::plan::scope::{self, Found, string};
 use crate::plan::{PlanContext, unsupported};
 
@@ -38,6 +39,11 @@ impl Builder<'_> {
                 self.expressions(&sample.args, &mut subs)?;
                 self.maybe(sample.repeatable.as_deref(), &mut subs)?;
                 let table = self.join_item(relation)?;
+                if let Join::Leaf { leaf, .. } = &table
+                    && let Some(mention) = &mut self.leaves[leaf.0].mention
+                {
+                    mention.in_sample = true;
+                }
                 Ok(with_subs(table, subs))
             }
             Some(NodeEnum::RangeTableFunc(function)) => {
@@ -61,6 +67,14 @@ impl Builder<'_> {
             Some(index) if range.schemaname.is_empty() => {
                 self.relations_seen += 1;
                 Ok(self.common_table(index, range))
+            }
+            _ if range.schemaname.is_empty() && range.relname.starts_with(INPUT) => {
+                self.relations_seen += 1;
+                let alias = range
+                    .alias
+                    .as_ref()
+                    .map_or(&range.relname, |alias| &alias.aliasname);
+                Ok(self.opaque(alias))
             }
             _ => self.table(range),
         }
@@ -107,7 +121,9 @@ impl Builder<'_> {
             }
             Found::Temporary | Found::Home => (LeafKind::Home, None),
         };
-        Ok(self.add_derived(range.alias.as_ref(), &range.relname, kind, columns))
+        let leaf = self.add_derived(range.alias.as_ref(), &range.relname, kind, columns);
+        self.leaves[leaf.0].mention = Some(mention(range));
+        Ok(leaf)
     }
 
     fn add_derived(
@@ -126,6 +142,7 @@ impl Builder<'_> {
             name,
             kind,
             columns,
+            mention: None,
         })
     }
 
@@ -134,6 +151,7 @@ impl Builder<'_> {
             name: name.to_owned(),
             kind: LeafKind::Opaque,
             columns: None,
+            mention: None,
         })
     }
 
@@ -212,6 +230,19 @@ fn with_subs(join: Join, more: Vec<super::Sub>) -> Join {
             Join::Leaf { leaf, subs }
         }
         other => other,
+    }
+}
+
+fn mention(range: &RangeVar) -> RangeMention {
+    RangeMention {
+        location: usize::try_from(range.location).unwrap_or(0),
+        has_alias: range.alias.is_some(),
+        renames_columns: range
+            .alias
+            .as_ref()
+            .is_some_and(|alias| !alias.colnames.is_empty()),
+        only: !range.inh,
+        in_sample: false,
     }
 }
 

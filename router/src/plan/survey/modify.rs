@@ -38,6 +38,7 @@ impl Builder<'_> {
             body,
             outputs,
             apart,
+            sorted: false,
         }))
     }
 
@@ -60,6 +61,7 @@ impl Builder<'_> {
             body,
             outputs,
             apart,
+            sorted: false,
         }))
     }
 
@@ -103,6 +105,7 @@ impl Builder<'_> {
             body,
             outputs,
             apart,
+            sorted: false,
         }))
     }
 
@@ -175,6 +178,7 @@ impl Builder<'_> {
             body,
             outputs,
             apart,
+            sorted: false,
         }))
     }
 

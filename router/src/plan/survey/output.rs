@@ -2,7 +2,10 @@
 //! its `parse_target.c`).
 
 use pg_query::NodeEnum;
-use pg_query::protobuf::{AExprKind, ColumnRef, Node, ResTarget, SubLinkType};
+use pg_query::protobuf::{
+    AExprKind, ColumnRef, MinMaxOp, Node, ResTarget, SqlValueFunction, SqlValueFunctionOp, SubLink,
+    SubLinkType, XmlExprOp,
+};
 
 use super::condition::last_name;
 use super::{Builder, Column, Family, LeafId, Output, QueryId, Term};
@@ -144,38 +147,125 @@ pub(crate) fn is_star(column: &ColumnRef) -> bool {
 }
 
 /// The name of an output column without AS. `None`: some name, not derived here.
-fn derived_name(value: &Node) -> Option<String> {
-    name_of(value).map(|name| name.unwrap_or("?column?").to_owned())
+pub(crate) fn derived_name(value: &Node) -> Option<String> {
+    let name = match name_of(value)? {
+        Name::Strong(name) | Name::Weak(name) => name,
+        Name::No => "?column?",
+    };
+    Some(name.to_owned())
 }
 
-/// Outer `None`: not derived here. Inner `None`: PostgreSQL has no name for it.
-fn name_of(value: &Node) -> Option<Option<&str>> {
+/// How sure PostgreSQL is of a name: a cast around it, or a CASE, puts its own in place of a weak one.
+enum Name<'a> {
+    No,
+    Weak(&'a str),
+    Strong(&'a str),
+}
+
+/// `None`: not derived here.
+fn name_of(value: &Node) -> Option<Name<'_>> {
+    let strong = |name: Option<_>| Some(name.map_or(Name::No, Name::Strong));
     match value.node.as_ref()? {
-        NodeEnum::ColumnRef(column) => Some(column.fields.iter().rev().find_map(string)),
-        NodeEnum::FuncCall(call) => Some(last_name(&call.funcname)),
+        NodeEnum::ColumnRef(column) => strong(column.fields.iter().rev().find_map(string)),
+        NodeEnum::FuncCall(call) => strong(last_name(&call.funcname)),
         NodeEnum::TypeCast(cast) => match name_of(cast.arg.as_deref()?)? {
-            None => Some(last_name(&cast.type_name.as_ref()?.names)),
-            name => Some(name),
+            Name::Strong(name) => Some(Name::Strong(name)),
+            _ => last_name(&cast.type_name.as_ref()?.names).map(Name::Weak),
         },
         NodeEnum::CollateClause(collate) => name_of(collate.arg.as_deref()?),
+        NodeEnum::AIndirection(it) => match it.indirection.iter().rev().find_map(string) {
+            None => name_of(it.arg.as_deref()?),
+            field => strong(field),
+        },
+        NodeEnum::CaseExpr(case) => match case.defresult.as_deref().map(name_of) {
+            Some(None) => None,
+            Some(Some(Name::Strong(name))) => Some(Name::Strong(name)),
+            _ => Some(Name::Weak("case")),
+        },
         NodeEnum::AExpr(expression) if expression.kind() == AExprKind::AexprNullif => {
-            Some(Some("nullif"))
+            Some(Name::Strong("nullif"))
         }
         NodeEnum::AConst(_)
         | NodeEnum::AExpr(_)
         | NodeEnum::ParamRef(_)
         | NodeEnum::BoolExpr(_)
         | NodeEnum::NullTest(_)
-        | NodeEnum::BooleanTest(_) => Some(None),
-        NodeEnum::SubLink(link) => match link.sub_link_type() {
-            SubLinkType::ExistsSublink => Some(Some("exists")),
-            SubLinkType::ArraySublink => Some(Some("array")),
-            SubLinkType::AnySublink | SubLinkType::AllSublink => Some(None),
-            _ => None,
+        | NodeEnum::BooleanTest(_) => Some(Name::No),
+        NodeEnum::SubLink(link) => of_subquery(link),
+        NodeEnum::SqlvalueFunction(function) => Some(Name::Strong(of_value_function(function))),
+        node => fixed(node).map(Name::Strong),
+    }
+}
+
+/// Constructs that name their column themselves.
+fn fixed(value: &NodeEnum) -> Option<&'static str> {
+    Some(match value {
+        NodeEnum::AArrayExpr(_) => "array",
+        NodeEnum::RowExpr(_) => "row",
+        NodeEnum::CoalesceExpr(_) => "coalesce",
+        NodeEnum::GroupingFunc(_) => "grouping",
+        NodeEnum::XmlSerialize(_) => "xmlserialize",
+        NodeEnum::MinMaxExpr(it) if it.op() == MinMaxOp::IsGreatest => "greatest",
+        NodeEnum::MinMaxExpr(_) => "least",
+        NodeEnum::XmlExpr(it) => match it.op() {
+            XmlExprOp::IsXmlconcat => "xmlconcat",
+            XmlExprOp::IsXmlelement => "xmlelement",
+            XmlExprOp::IsXmlforest => "xmlforest",
+            XmlExprOp::IsXmlparse => "xmlparse",
+            XmlExprOp::IsXmlpi => "xmlpi",
+            XmlExprOp::IsXmlroot => "xmlroot",
+            _ => return None,
         },
-        NodeEnum::AArrayExpr(_) => Some(Some("array")),
-        NodeEnum::RowExpr(_) => Some(Some("row")),
-        NodeEnum::CoalesceExpr(_) => Some(Some("coalesce")),
+        _ => return None,
+    })
+}
+
+fn of_subquery(link: &SubLink) -> Option<Name<'_>> {
+    match link.sub_link_type() {
+        SubLinkType::ExistsSublink => Some(Name::Strong("exists")),
+        SubLinkType::ArraySublink => Some(Name::Strong("array")),
+        SubLinkType::AnySublink | SubLinkType::AllSublink => Some(Name::No),
+        SubLinkType::ExprSublink => of_first_column(link.subselect.as_deref()?),
         _ => None,
+    }
+}
+
+/// A subquery is called after its one column, whatever that is called.
+fn of_first_column(query: &Node) -> Option<Name<'_>> {
+    let NodeEnum::SelectStmt(select) = query.node.as_ref()? else {
+        return None;
+    };
+    let NodeEnum::ResTarget(target) = select.target_list.first()?.node.as_ref()? else {
+        return None;
+    };
+    if !target.name.is_empty() {
+        return Some(Name::Strong(&target.name));
+    }
+    match name_of(target.val.as_deref()?)? {
+        Name::No => Some(Name::Strong("?column?")),
+        Name::Weak(name) | Name::Strong(name) => Some(Name::Strong(name)),
+    }
+}
+
+fn of_value_function(function: &SqlValueFunction) -> &'static str {
+    match function.op() {
+        SqlValueFunctionOp::SvfopCurrentDate => "current_date",
+        SqlValueFunctionOp::SvfopCurrentTime | SqlValueFunctionOp::SvfopCurrentTimeN => {
+            "current_time"
+        }
+        SqlValueFunctionOp::SvfopCurrentTimestamp | SqlValueFunctionOp::SvfopCurrentTimestampN => {
+            "current_timestamp"
+        }
+        SqlValueFunctionOp::SvfopLocaltime | SqlValueFunctionOp::SvfopLocaltimeN => "localtime",
+        SqlValueFunctionOp::SvfopLocaltimestamp | SqlValueFunctionOp::SvfopLocaltimestampN => {
+            "localtimestamp"
+        }
+        SqlValueFunctionOp::SvfopCurrentRole => "current_role",
+        SqlValueFunctionOp::SvfopCurrentUser => "current_user",
+        SqlValueFunctionOp::SvfopUser => "user",
+        SqlValueFunctionOp::SvfopSessionUser => "session_user",
+        SqlValueFunctionOp::SvfopCurrentCatalog => "current_catalog",
+        SqlValueFunctionOp::SvfopCurrentSchema => "current_schema",
+        SqlValueFunctionOp::SqlvalueFunctionOpUndefined => "?column?",
     }
 }

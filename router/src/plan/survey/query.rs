@@ -36,6 +36,7 @@ impl Builder<'_> {
             body,
             outputs,
             apart,
+            sorted: !select.sort_clause.is_empty(),
         }))
     }
 
@@ -131,7 +132,9 @@ impl Builder<'_> {
 
     /// `FOR UPDATE OF t` names tables again.
     fn see_locked(&mut self, select: &SelectStmt) {
-        self.locks |= !select.locking_clause.is_empty();
+        let locks = !select.locking_clause.is_empty();
+        self.locks |= locks;
+        self.lock_levels += usize::from(locks);
         for clause in &select.locking_clause {
             if let Some(NodeEnum::LockingClause(clause)) = clause.node.as_ref() {
                 self.relations_seen += clause.locked_rels.len();
@@ -220,17 +223,27 @@ impl Builder<'_> {
             &select.window_clause,
             &select.sort_clause,
         ];
-        for node in lists.into_iter().flatten().chain(&select.distinct_clause) {
-            let mut columns = Vec::new();
-            walk::descend(node, &mut |inner| {
-                if let NodeEnum::ColumnRef(column) = inner {
-                    columns.push(column.clone());
-                }
-            });
-            for column in columns {
-                if let Some(term) = self.resolve(&column) {
-                    self.columns.insert(column.location, term);
-                }
+        let having = select.having_clause.as_deref();
+        for node in lists
+            .into_iter()
+            .flatten()
+            .chain(&select.distinct_clause)
+            .chain(having)
+        {
+            self.note_columns_of(node);
+        }
+    }
+
+    pub(super) fn note_columns_of(&mut self, node: &Node) {
+        let mut columns = Vec::new();
+        walk::descend(node, &mut |inner| {
+            if let NodeEnum::ColumnRef(column) = inner {
+                columns.push(column.clone());
+            }
+        });
+        for column in columns {
+            if let Some(term) = self.resolve(&column) {
+                self.columns.insert(column.location, term);
             }
         }
     }
@@ -246,12 +259,20 @@ impl Builder<'_> {
         for call in calls {
             let mut columns = 0;
             let mut inner = 0;
-            for argument in &call.args {
-                walk::descend(argument, &mut |node| {
-                    if let NodeEnum::ColumnRef(column) = node {
+            let parts = call
+                .args
+                .iter()
+                .chain(&call.agg_order)
+                .chain(call.agg_filter.as_deref());
+            for part in parts {
+                walk::descend(part, &mut |node| match node {
+                    NodeEnum::ColumnRef(column) => {
                         columns += 1;
                         inner += usize::from(self.is_of_this_level(column));
                     }
+                    // What it reads of outer levels is not looked for.
+                    NodeEnum::SubLink(_) => columns += 1,
+                    _ => {}
                 });
             }
             self.outer_aggregates |= columns > 0 && inner == 0;
@@ -259,8 +280,16 @@ impl Builder<'_> {
     }
 
     fn is_of_this_level(&self, column: &pg_query::protobuf::ColumnRef) -> bool {
-        match (self.resolve(column), self.levels.last()) {
-            (Some(Term::Column(leaf, _)), Some(level)) => level.leaves.contains(&leaf),
+        let Some(level) = self.levels.last() else {
+            return false;
+        };
+        match (self.resolve(column), column.fields.as_slice()) {
+            (Some(Term::Column(leaf, _)), _) => level.leaves.contains(&leaf),
+            // A name of this level goes first, whether its columns are known or not.
+            (None, [relation, _]) => string(relation).is_some_and(|relation| {
+                let mut leaves = level.leaves.iter();
+                leaves.any(|leaf| self.leaves[leaf.0].name == relation)
+            }),
             _ => false,
         }
     }

@@ -4,7 +4,7 @@ use pg_query::NodeEnum;
 use pg_query::protobuf::{FuncCall, Node, WindowDef};
 
 /// Calls `visit` with every direct child of `node` that is an expression of the same query level.
-pub fn children(node: &NodeEnum, visit: &mut dyn FnMut(&Node)) {
+pub fn children<'a>(node: &'a NodeEnum, visit: &mut dyn FnMut(&'a Node)) {
     match node {
         NodeEnum::SubLink(it) => one(it.testexpr.as_deref(), visit),
         NodeEnum::AExpr(it) => {
@@ -36,7 +36,7 @@ pub fn children(node: &NodeEnum, visit: &mut dyn FnMut(&Node)) {
 }
 
 /// Kinds with one list of children or one child.
-fn simple(node: &NodeEnum, visit: &mut dyn FnMut(&Node)) {
+fn simple<'a>(node: &'a NodeEnum, visit: &mut dyn FnMut(&'a Node)) {
     match node {
         NodeEnum::TypeCast(it) => one(it.arg.as_deref(), visit),
         NodeEnum::CollateClause(it) => one(it.arg.as_deref(), visit),
@@ -59,11 +59,11 @@ fn simple(node: &NodeEnum, visit: &mut dyn FnMut(&Node)) {
     }
 }
 
-fn one(node: Option<&Node>, visit: &mut dyn FnMut(&Node)) {
+fn one<'a>(node: Option<&'a Node>, visit: &mut dyn FnMut(&'a Node)) {
     node.into_iter().for_each(visit);
 }
 
-fn call(call: &FuncCall, visit: &mut dyn FnMut(&Node)) {
+fn call<'a>(call: &'a FuncCall, visit: &mut dyn FnMut(&'a Node)) {
     call.args
         .iter()
         .chain(&call.agg_order)
@@ -74,7 +74,7 @@ fn call(call: &FuncCall, visit: &mut dyn FnMut(&Node)) {
     }
 }
 
-fn window(window: &WindowDef, visit: &mut dyn FnMut(&Node)) {
+fn window<'a>(window: &'a WindowDef, visit: &mut dyn FnMut(&'a Node)) {
     window
         .partition_clause
         .iter()

@@ -18,25 +18,48 @@ pub(super) fn constant(text: &str) -> Option<Constant> {
     text.parse().ok().map(Constant::Integer)
 }
 
-/// `text` with argument expressions, in parentheses, in the place of `$n`.
-pub(super) fn put_in(text: &str, arguments: &[String]) -> Result<String, RouterError> {
+/// `text` with argument expressions, in parentheses and cast to `types` where these are known, in the place of `$n`.
+pub(super) fn put_in(text: &str, arguments: &[String], types: Option<&[String]>) -> String {
     let tokens = Tokens::of(text);
     let mut out = String::with_capacity(text.len() + 16 * arguments.len());
     let mut copied = 0;
     for (span, number) in tokens.parameters(0..text.len()) {
-        let argument = arguments
-            .get(usize::from(number).wrapping_sub(1))
-            .ok_or_else(too_few)?;
+        let index = usize::from(number).wrapping_sub(1);
+        let Some(argument) = arguments.get(index) else {
+            continue;
+        };
         out.push_str(&text[copied..span.start]);
-        out.push('(');
-        out.push_str(argument);
-        out.push(')');
+        match types.and_then(|types| types.get(index)) {
+            Some(name) => out.push_str(&format!("(({argument})::{name})")),
+            None => out.push_str(&format!("({argument})")),
+        }
         copied = span.end;
     }
     out.push_str(&text[copied..]);
-    Ok(out)
+    out
 }
 
-fn too_few() -> RouterError {
-    RouterError::new("42601", "wrong number of parameters for prepared statement")
+/// As PostgreSQL says it.
+pub(super) fn check_count(name: &str, given: usize, expected: usize) -> Result<(), RouterError> {
+    if given == expected {
+        return Ok(());
+    }
+    let message = format!("wrong number of parameters for prepared statement \"{name}\"");
+    let detail = format!("Expected {expected} parameters but got {given}.");
+    Err(RouterError::new("42601", message).detail(detail))
+}
+
+#[test]
+fn an_argument_is_cast_to_its_parameters_type() {
+    let arguments = ["7.6".to_owned(), "'a'".to_owned()];
+    let types = ["pg_catalog.int4".to_owned(), "pg_catalog.text".to_owned()];
+    let text = "select $1 / 2, $2 || '$1'";
+    assert_eq!(
+        put_in(text, &arguments, Some(&types)),
+        "select ((7.6)::pg_catalog.int4) / 2, (('a')::pg_catalog.text) || '$1'"
+    );
+    assert_eq!(
+        put_in(text, &arguments, None),
+        "select (7.6) / 2, ('a') || '$1'"
+    );
 }

@@ -31,6 +31,7 @@ use super::super::state::Session;
 use super::super::transaction::{Branch, State};
 use crate::backend::prepared::StatementIdentity;
 use crate::backend::{Message, Server, ServerError};
+use crate::plan::Isolation;
 use crate::settings::{Interner, Parameters};
 
 /// Bytes read ahead from a shard whose rows are not yet needed.
@@ -85,9 +86,14 @@ impl Session {
         &mut self,
         shards: &[ShardId],
     ) -> Result<SmallVec<[usize; 8]>, Fault> {
+        if self.transaction.isolation != Isolation::ReadCommitted {
+            Box::pin(self.isolate(shards)).await?;
+        }
         let mut branches = SmallVec::new();
         for shard in shards {
             let index = self.branch(*shard).await?;
+            self.transaction.branches[index].isolated =
+                self.transaction.isolation != Isolation::ReadCommitted;
             let replays = self.transaction.state != State::Idle
                 && !self.transaction.branches[index].begun
                 && !self.transaction.begins_plainly();
@@ -105,6 +111,16 @@ impl Session {
         index: usize,
         request: &Request<'_>,
     ) -> Result<Asked, Fault> {
+        self.ask_part(index, request, 0)
+    }
+
+    /// As [`Self::ask`], for at most `max_rows` rows (0: all), after which PortalSuspended comes.
+    pub(in crate::session) fn ask_part(
+        &mut self,
+        index: usize,
+        request: &Request<'_>,
+        max_rows: i32,
+    ) -> Result<Asked, Fault> {
         let in_transaction = self.transaction.state != State::Idle;
         let version = self.space.state.version;
         let space = self.transaction.private.as_ref().unwrap_or(&self.space);
@@ -118,7 +134,7 @@ impl Session {
         let translated =
             oids.and_then(|oids| parameters::translated(request.parameters, request.types, oids));
         let queued = match &translated {
-            None => queue(branch, request, version, &type_, &mut slots),
+            None => queue(branch, request, max_rows, version, &type_, &mut slots),
             Some(translated) => {
                 let parameters = translated.iter();
                 let parameters: Vec<_> = parameters
@@ -128,7 +144,7 @@ impl Session {
                     parameters: &parameters,
                     ..*request
                 };
-                queue(branch, &request, version, &type_, &mut slots)
+                queue(branch, &request, max_rows, version, &type_, &mut slots)
             }
         };
         if let Err(error) = queued {
@@ -164,6 +180,28 @@ impl Session {
                 return Ok(None);
             }
             self.hear(asked, position).await?;
+        }
+    }
+
+    /// The next message of any shard asked, with its position, in the order in which they come; `None`: all
+    /// have come to their end.
+    pub(in crate::session) async fn next_of_any(
+        &mut self,
+        asked: &mut [Asked],
+    ) -> Result<Option<(usize, Message)>, Fault> {
+        loop {
+            if let Some(error) = asked.iter_mut().find_map(|one| one.error.take()) {
+                return Err(Fault::Shard(error));
+            }
+            for (position, one) in asked.iter_mut().enumerate() {
+                if let Some(message) = one.pop() {
+                    return Ok(Some((position, message)));
+                }
+            }
+            let Some(open) = asked.iter().position(|one| !one.ready) else {
+                return Ok(None);
+            };
+            self.hear(asked, open).await?;
         }
     }
 
@@ -240,6 +278,7 @@ impl Session {
 fn queue(
     branch: &mut Branch,
     request: &Request<'_>,
+    max_rows: i32,
     version: u64,
     type_: &dyn Fn(u32) -> u32,
     slots: &mut Slots,
@@ -265,7 +304,7 @@ fn queue(
     write::bind(out, b"", name, request.parameters, request.result_formats)?;
     slots.push_back(Slot::Bind { hidden: true });
     write::describe(out, StatementOrPortal::Portal, b"");
-    write::execute(out, b"", 0);
+    write::execute(out, b"", max_rows);
     write::sync(out);
     Ok(())
 }

@@ -9,6 +9,7 @@ use topology::ShardId;
 use super::super::fault::Fault;
 use super::super::state::Session;
 use crate::backend::QueryError;
+use crate::plan::Isolation;
 
 /// Rows as text.
 pub(in crate::session) type Rows = Vec<Vec<Option<String>>>;
@@ -53,7 +54,11 @@ impl Session {
 
     /// The branch of `shard`, with its BEGIN already answered.
     pub(in crate::session) async fn join(&mut self, shard: ShardId) -> Result<usize, Fault> {
-        let index = self.joined(shard).await?;
+        // What is written beside the client's own rows keeps to the shards' rules by itself.
+        let index = match self.transaction.isolation {
+            Isolation::Serializable => self.joined_without_snapshot(shard).await?,
+            _ => self.joined(shard).await?,
+        };
         self.finish_begin(index).await?;
         Ok(index)
     }

@@ -36,6 +36,9 @@ impl Session {
             Some(rewrite) => self.fill_rewrite(rewrite, invocation).await?,
             None => Filled::with(self.statement_for_shards(invocation, None)),
         };
+        if let Some(mirror) = &broadcast.mirror {
+            return Box::pin(self.mirror(mirror, &filled, effect, invocation)).await;
+        }
         self.open_around();
         let shards = self.space.state.map.shards().to_vec();
         let mut reply = Reply::to(invocation);
@@ -54,7 +57,7 @@ impl Session {
             let heard = self.hear_same(&mut asked, &mut reply, &mut same).await;
             self.unless_called_off(&mut asked, heard).await?;
         }
-        self.reply_complete(reply, &same.complete)
+        self.reply_complete(reply, &same.complete).await
     }
 
     /// Reads shards that have been asked the same to their end: rows of the home shard go to the
@@ -107,7 +110,7 @@ impl SameEverywhere {
 }
 
 /// SQLSTATE 55000: the copies of a reference table are not the same.
-fn differing(one: (ShardId, Option<u64>), other: (ShardId, Option<u64>)) -> RouterError {
+pub(super) fn differing(one: (ShardId, Option<u64>), other: (ShardId, Option<u64>)) -> RouterError {
     let of = |(shard, rows): (ShardId, Option<u64>)| {
         format!("{} on shard {shard}", rows.unwrap_or_default())
     };

@@ -1,6 +1,7 @@
 //! Statements that change all shards alike, in one global transaction: under the cluster's lock for
 //! DDL, on the home shard first, whose reply is the client's, then on the others at once.
 
+mod fill;
 mod outside;
 
 use std::rc::Rc;
@@ -34,8 +35,15 @@ impl Session {
         };
         let complete = self.ddl_everywhere(ddl, renewed.effect).await?;
         self.note_ddl(ddl);
-        if ddl.changes_catalog && self.may_go_on(invocation, in_string) {
+        let complete = match &ddl.fill {
+            Some(insert) => self.fill_table(insert).await?,
+            None => complete,
+        };
+        if ddl.changes_catalog && (ddl.changes_entries || self.may_go_on(invocation, in_string)) {
             self.reload_private_catalog().await?;
+        }
+        if ddl.changes_entries {
+            self.enter_all_rows().await?;
         }
         self.out.extend_from_slice(&complete);
         Ok(())
@@ -48,7 +56,7 @@ impl Session {
         plan: &Rc<Plan>,
         invocation: &Invocation<'_>,
     ) -> Result<Option<Rc<Plan>>, Fault> {
-        self.open_around();
+        self.open_around_ddl();
         let home = self.home();
         let index = self.join(home).await?;
         if self.transaction.catalog_locked {

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use bytes::{Bytes, BytesMut};
 use schema::oids::OidMap;
 use topology::ShardId;
+use wire::Format;
 use wire::backend::{RowDescription, tag};
 use wire::frontend::{Bind, StatementOrPortal, write};
 
@@ -22,10 +23,11 @@ use crate::merge::Column;
 use crate::plan::{Action, Plan, SessionCommand};
 
 /// What a shard says of a statement.
-struct Description {
-    parameters: Bytes,
+pub(super) struct Description {
+    /// ParameterDescription.
+    pub parameters: Bytes,
     /// RowDescription or NoData.
-    rows: Bytes,
+    pub rows: Bytes,
 }
 
 impl Description {
@@ -52,7 +54,7 @@ impl Session {
         prepared: &Rc<Prepared>,
         bind: Option<&Bytes>,
     ) -> Result<(), Fault> {
-        if is_silent(prepared) {
+        if is_silent(prepared) && !has_own_parameters(prepared) {
             let mut message = BytesMut::new();
             if bind.is_none() {
                 wire::backend::write::parameter_description(&mut message, []);
@@ -62,8 +64,13 @@ impl Session {
             return Ok(());
         }
         self.take_over().await?;
-        let shard = self.shard_to_describe(&prepared.plan);
-        let description = self.ask_description(&prepared.identity, shard).await?;
+        let description = match self.kept_description(&prepared.plan) {
+            Some(description) => description,
+            None => {
+                let shard = self.shard_to_describe(&prepared.plan);
+                self.ask_description(&prepared.identity, shard).await?
+            }
+        };
         match bind {
             None => {
                 self.out.extend_from_slice(&description.parameters);
@@ -72,6 +79,29 @@ impl Session {
             Some(bind) => write_in_formats(&mut self.out, &description.rows, bind)?,
         }
         Ok(())
+    }
+
+    /// The router itself knows the columns of FETCH from a cursor whose rows it keeps.
+    fn kept_description(&self, plan: &Plan) -> Option<Description> {
+        let Action::Session(SessionCommand::Fetch {
+            cursor, is_move, ..
+        }) = &plan.action
+        else {
+            return None;
+        };
+        let kept = self.cursors.kept(cursor)?;
+        let mut parameters = BytesMut::new();
+        wire::backend::write::parameter_description(&mut parameters, []);
+        let mut rows = kept.description.clone();
+        if *is_move {
+            let mut none = BytesMut::new();
+            wire::backend::write::no_data(&mut none);
+            rows = none.freeze();
+        }
+        Some(Description {
+            parameters: parameters.freeze(),
+            rows,
+        })
     }
 
     /// The home shard, but for what only one shard knows: a cursor.
@@ -86,7 +116,7 @@ impl Session {
     }
 
     /// Has a shard parse and describe the statement's text; in the home shard's oids.
-    async fn ask_description(
+    pub(super) async fn ask_description(
         &mut self,
         identity: &StatementIdentity,
         shard: ShardId,
@@ -150,10 +180,15 @@ impl Session {
         &mut self,
         prepared: &Rc<Prepared>,
     ) -> Result<(), Fault> {
-        if is_silent(prepared) || self.transaction.state == State::Failed {
+        let known = self.kept_description(&prepared.plan).is_some();
+        if known || is_silent(prepared) || self.transaction.state == State::Failed {
             return Ok(());
         }
         self.take_over().await?;
+        if matches!(prepared.plan.action, Action::Gather(_)) {
+            // It is needed again when the statement is run.
+            return self.original_of(&prepared.identity).await.map(|_| ());
+        }
         let shard = self.shard_to_describe(&prepared.plan);
         let checked = self.ask_description(&prepared.identity, shard).await;
         checked.map(|_| ())
@@ -242,6 +277,14 @@ fn is_silent(prepared: &Prepared) -> bool {
     }
 }
 
+/// Silent statements that may have parameters.
+fn has_own_parameters(prepared: &Prepared) -> bool {
+    matches!(
+        prepared.plan.action,
+        Action::Session(SessionCommand::DeclareCursor(_) | SessionCommand::AtCursor { .. })
+    )
+}
+
 /// The columns that a portal's description (or NoData) tells of.
 pub(super) fn columns(message: &Message) -> Result<Vec<Column>, Fault> {
     match message.tag {
@@ -258,12 +301,19 @@ fn write_in_formats(out: &mut BytesMut, rows: &[u8], bind: &[u8]) -> Result<(), 
     }
     let bind = Bind::parse(&bind[5..])?;
     let formats = bind.result_formats();
+    out.extend_from_slice(&in_formats(rows, |column| formats.of(column))?);
+    Ok(())
+}
+
+/// A whole RowDescription message with each column in the format that `format` tells.
+pub(super) fn in_formats(rows: &[u8], format: impl Fn(usize) -> Format) -> Result<BytesMut, Fault> {
     let description = RowDescription::parse(&rows[5..])?;
     let fields = description.fields().enumerate();
     let fields = fields.map(|(index, field)| wire::backend::Field {
-        format: formats.of(index),
+        format: format(index),
         ..field
     });
-    wire::backend::write::row_description(out, fields.collect::<Vec<_>>());
-    Ok(())
+    let mut out = BytesMut::new();
+    wire::backend::write::row_description(&mut out, fields.collect::<Vec<_>>());
+    Ok(out)
 }

@@ -234,6 +234,9 @@ impl Session {
         }
         let rows = self.end_everywhere(copy).await?;
         self.remember_copied_ids(copy)?;
+        if copy.plan.effect.changes_entries {
+            Box::pin(self.enter_changes()).await?;
+        }
         self.answer_complete(&format!("COPY {rows}"));
         Ok(())
     }

@@ -15,6 +15,7 @@ use super::reply::Reply;
 use crate::error::RouterError;
 use crate::plan::{Action, Explain, Plan, Split};
 use account::Account;
+pub(super) use account::{merge_words, shards_in_words};
 
 impl Session {
     pub(super) async fn explain(
@@ -23,8 +24,26 @@ impl Session {
         plan: &Plan,
         invocation: &Invocation<'_>,
     ) -> Result<(), Fault> {
-        let account = self.account(&explain.inner, invocation)?;
         let is_text = explain.format.eq_ignore_ascii_case("text");
+        if let Action::Gather(gather) = &explain.inner.action {
+            if !is_text {
+                return Err(format_over_shards(&explain.format).into());
+            }
+            return self
+                .explain_gather(gather, explain, plan.effect, invocation)
+                .await;
+        }
+        if let Action::InsertRows(insert) = &explain.inner.action {
+            if !is_text {
+                return Err(format_over_shards(&explain.format).into());
+            }
+            if explain.analyze {
+                check_analyze(&explain.inner)?;
+            }
+            return self.explain_insert_rows(insert, explain, invocation).await;
+        }
+        let mut account = self.account(&explain.inner, invocation)?;
+        account.single_shard = explain.single_shard.as_deref();
         if explain.analyze {
             check_analyze(&explain.inner)?;
         }
@@ -68,7 +87,7 @@ impl Session {
                 complete = self.unless_called_off(&mut asked, told).await?;
             }
         }
-        self.reply_complete(reply, &complete)
+        self.reply_complete(reply, &complete).await
     }
 
     /// One shard's plan; the account goes ahead of the first.
@@ -109,7 +128,7 @@ impl Session {
         Ok(complete)
     }
 
-    async fn reply_lines(
+    pub(super) async fn reply_lines(
         &mut self,
         reply: &mut Reply,
         lines: &[impl AsRef<[u8]>],
@@ -129,8 +148,10 @@ impl Session {
 fn check_analyze(inner: &Plan) -> Result<(), RouterError> {
     let changes = match &inner.action {
         Action::ByKey(by_key) => by_key.rewrite.is_some(),
-        Action::Broadcast(broadcast) => broadcast.rewrite.is_some(),
-        Action::Split(Split::Insert(_) | Split::Unnest(_)) | Action::Ddl(_) => true,
+        Action::Broadcast(broadcast) => broadcast.rewrite.is_some() || broadcast.mirror.is_some(),
+        Action::Split(Split::Insert(_) | Split::Unnest(_))
+        | Action::InsertRows(_)
+        | Action::Ddl(_) => true,
         _ => false,
     };
     if !changes {

@@ -19,6 +19,7 @@ use super::Invocation;
 use super::at_once::Rows;
 use super::ddl::changed_meanwhile;
 use crate::error::RouterError;
+use crate::plan::ddl::constraints::is_partitioned;
 use crate::plan::{Action, ClusterCommand, Plan};
 use statements::{Key, Table};
 
@@ -137,6 +138,7 @@ impl Session {
             .await
             .into_result()?;
         self.refuse_rules(home, &table).await?;
+        self.run_everywhere(&table.leave_unique_keys()).await?;
         for drop in placing.drops {
             self.run_everywhere(drop).await?;
         }
@@ -145,7 +147,26 @@ impl Session {
         }
         self.fence(placing, home).await?;
         // After a failure the transaction is lost, with the settings and triggers of the move.
-        self.place_rows(placing, &table, home).await
+        self.place_rows(placing, &table, home).await?;
+        self.keep_unique_keys(placing, &table).await
+    }
+
+    /// What no shard alone can keep is kept by entries from now on.
+    async fn keep_unique_keys(
+        &mut self,
+        placing: &Placing<'_>,
+        table: &Table,
+    ) -> Result<(), Fault> {
+        let Wanted::Sharded(key) = &placing.wanted else {
+            return Ok(());
+        };
+        if placing.accept_unenforced || is_partitioned(&placing.relation) {
+            return Ok(());
+        }
+        self.run_everywhere(&table.keep_unique_keys(&key.column))
+            .await?;
+        self.reload_private_catalog().await?;
+        self.enter_all_rows().await
     }
 
     /// Moves the rows with triggers silent and values written as any server reads them.

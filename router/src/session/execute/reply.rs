@@ -1,20 +1,21 @@
 //! The reply of a statement that the router runs itself: rows to the client as they come, or kept
-//! for a portal that is fetched in parts.
-
-use std::collections::VecDeque;
+//! for a portal that is fetched in parts, or for a cursor.
 
 use bytes::{Bytes, BytesMut};
 use topology::ShardId;
 use wire::backend::{CommandComplete, RowDescription, tag, write};
 
 use super::super::fault::Fault;
+use super::super::kept_rows::{KeptLimits, KeptRows};
 use super::super::relay::{WRITE_ABOVE, rewrite_description};
 use super::super::state::Session;
 use super::Invocation;
-use crate::config::units;
 use crate::error::RouterError;
 use crate::merge;
 use crate::merge::MergeError;
+
+/// Bytes of a cursor's or portal's rows that wait in memory; the rest waits in a file.
+const KEPT_IN_MEMORY: usize = 4 << 20;
 
 /// Where the rows of a statement go.
 #[derive(Debug)]
@@ -23,11 +24,10 @@ pub(in crate::session) struct Reply {
     describes: bool,
     /// It has rows, so its portal may be executed again, to find that none is left.
     returns_rows: bool,
-    /// At most so many rows now; `None`: all.
+    /// At most so many rows now; `None`: all. Zero: the client is told nothing at all now.
     max_rows: Option<usize>,
-    /// Whole DataRow messages, where the client does not take all rows at once.
-    kept: VecDeque<Bytes>,
-    kept_bytes: usize,
+    /// Where the client does not take all rows at once.
+    kept: Option<KeptRows>,
 }
 
 impl Reply {
@@ -40,19 +40,19 @@ impl Reply {
             describes,
             returns_rows: false,
             max_rows,
-            kept: VecDeque::new(),
-            kept_bytes: 0,
+            kept: None,
         }
     }
 }
 
-/// Rows that were read ahead for a portal that is fetched in parts.
+/// Rows that were read ahead for a portal that is fetched in parts, or for a cursor.
 #[derive(Debug)]
 pub(in crate::session) struct Remainder {
-    /// Whole DataRow messages.
-    pub rows: VecDeque<Bytes>,
+    pub rows: KeptRows,
+    /// Number of the row that comes next.
+    next: u64,
     /// Whole CommandComplete message of the statement; each part counts its own rows.
-    pub complete: Bytes,
+    complete: Bytes,
 }
 
 impl Session {
@@ -77,6 +77,14 @@ impl Session {
         Ok(())
     }
 
+    /// Passes on a whole RowDescription in text formats, or NoData, that is in the home shard's oids already.
+    pub(in crate::session) fn reply_described(&mut self, reply: &mut Reply, message: &[u8]) {
+        reply.returns_rows = message.first() == Some(&tag::ROW_DESCRIPTION);
+        if reply.describes && reply.returns_rows {
+            self.out.extend_from_slice(message);
+        }
+    }
+
     /// One row, written by `row` as a whole DataRow message. False: it wrote none.
     pub(in crate::session) async fn reply_row(
         &mut self,
@@ -84,7 +92,7 @@ impl Session {
         row: impl FnOnce(&mut BytesMut) -> Result<bool, MergeError>,
     ) -> Result<bool, Fault> {
         if reply.max_rows.is_some() {
-            return self.keep_row(reply, row);
+            return self.keep_row(reply, row).await;
         }
         let written = row(&mut self.out).map_err(RouterError::from)?;
         if self.out.len() > WRITE_ABOVE {
@@ -93,36 +101,45 @@ impl Session {
         Ok(written)
     }
 
-    fn keep_row(
+    async fn keep_row(
         &mut self,
         reply: &mut Reply,
         row: impl FnOnce(&mut BytesMut) -> Result<bool, MergeError>,
     ) -> Result<bool, Fault> {
-        let mut message = BytesMut::new();
-        let written = row(&mut message).map_err(RouterError::from)?;
-        if !written {
-            return Ok(false);
+        let limits = self.kept_limits();
+        let kept = reply.kept.get_or_insert_with(|| KeptRows::new(limits));
+        let written = row(kept.tail()).map_err(RouterError::from)?;
+        if written {
+            kept.added().await?;
         }
-        reply.kept_bytes += message.len();
-        if reply.kept_bytes > self.worker.config.limits.merge_bytes {
-            return Err(too_many_kept(self.worker.config.limits.merge_bytes).into());
+        Ok(written)
+    }
+
+    pub(in crate::session) fn kept_limits(&self) -> KeptLimits {
+        let limits = &self.worker.config.limits;
+        KeptLimits {
+            memory: limits.merge_bytes.min(KEPT_IN_MEMORY),
+            files: limits.cursor_bytes,
         }
-        reply.kept.push_back(message.freeze());
-        Ok(true)
     }
 
     /// The end of a statement: `complete` is its whole CommandComplete message.
-    pub(in crate::session) fn reply_complete(
+    pub(in crate::session) async fn reply_complete(
         &mut self,
         reply: Reply,
         complete: &[u8],
     ) -> Result<(), Fault> {
-        let rest = Remainder {
-            rows: reply.kept,
+        let limits = self.kept_limits();
+        let rest = Box::new(Remainder {
+            rows: reply.kept.unwrap_or_else(|| KeptRows::new(limits)),
+            next: 0,
             complete: Bytes::copy_from_slice(complete),
-        };
+        });
         self.remainder = match reply.max_rows {
-            Some(max_rows) if reply.returns_rows => Some(self.more_rows(rest, Some(max_rows))?),
+            Some(0) => Some(rest),
+            Some(max_rows) if reply.returns_rows => {
+                Some(self.more_rows(rest, Some(max_rows)).await?)
+            }
             _ => {
                 self.out.extend_from_slice(complete);
                 reply.returns_rows.then_some(rest)
@@ -133,21 +150,29 @@ impl Session {
 
     /// The next rows of a portal that was fetched in part; `None`: all. As in PostgreSQL, a part
     /// that is as long as it may be is not the last, even if no row is left.
-    pub(in crate::session) fn more_rows(
+    pub(in crate::session) async fn more_rows(
         &mut self,
-        mut rest: Remainder,
+        mut rest: Box<Remainder>,
         max_rows: Option<usize>,
-    ) -> Result<Remainder, Fault> {
-        let count = max_rows.map_or(rest.rows.len(), |max| max.min(rest.rows.len()));
-        for row in rest.rows.drain(..count) {
-            self.out.extend_from_slice(&row);
+    ) -> Result<Box<Remainder>, Fault> {
+        let left = rest.rows.len() - rest.next;
+        let count = max_rows.map_or(left, |max| left.min(max as u64));
+        for number in rest.next..rest.next + count {
+            if let Some(row) = rest.rows.row(number).await? {
+                self.out.extend_from_slice(&row);
+            }
+            if self.out.len() > WRITE_ABOVE {
+                self.flush().await?;
+            }
         }
-        if max_rows == Some(count) {
+        rest.next += count;
+        rest.rows.forget_before(rest.next);
+        if max_rows.is_some_and(|max| max as u64 == count) {
             write::portal_suspended(&mut self.out);
             return Ok(rest);
         }
         let complete = CommandComplete::parse(&rest.complete[5..])?;
-        complete.write_with_rows(&mut self.out, count as u64);
+        complete.write_with_rows(&mut self.out, count);
         Ok(rest)
     }
 }
@@ -155,14 +180,4 @@ impl Session {
 /// Its count is that of the rows given, not of the rows changed.
 pub(super) fn is_select(complete: &CommandComplete<'_>) -> bool {
     complete.tag.starts_with(b"SELECT ")
-}
-
-fn too_many_kept(limit: usize) -> RouterError {
-    let size = units::print_size(limit);
-    RouterError::new(
-        wire::sqlstate::OUT_OF_MEMORY,
-        format!("a portal over several shards that is fetched in parts holds more than {size}"),
-    )
-    .detail("Its rows wait in the router while the client takes them part by part.")
-    .hint("Fetch all rows at once (no row limit in Execute), or raise limits.merge in the router's configuration.")
 }

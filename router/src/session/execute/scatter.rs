@@ -71,9 +71,32 @@ impl Session {
         effect: Effect,
         invocation: &Invocation<'_>,
     ) -> Result<(), Fault> {
+        if effect.locks && shards.len() > 1 {
+            return Box::pin(self.scatter_in_turn(scatter, shards, effect, invocation)).await;
+        }
+        let ran = self.run_scatter(scatter, shards, effect, invocation).await;
+        let (reply, complete) = ran?;
+        self.reply_complete(reply, &complete).await
+    }
+
+    /// As [`Self::scatter`], all at once; gives the reply and the whole CommandComplete that ends it.
+    pub(super) async fn run_scatter(
+        &mut self,
+        scatter: &Scatter,
+        shards: &[ShardId],
+        effect: Effect,
+        invocation: &Invocation<'_>,
+    ) -> Result<(Reply, Vec<u8>), Fault> {
+        if scatter.merge.compares_strings() {
+            self.check_encoding_sorts()?;
+        }
         let (limit, offset) = scatter.merge.row_counts();
         let limit = Limit::resolve(limit, offset, invocation.bind()).map_err(RouterError::from)?;
         if effect.writes {
+            if scatter.text.is_some() {
+                // What is wrong with the client's own text is told of that text.
+                self.original_description(invocation).await?;
+            }
             self.open_around();
         }
         let mut asked = self
@@ -86,7 +109,18 @@ impl Session {
         let hidden = scatter.merge.hidden();
         let merged = self.merge(&mut asked, merger, hidden, &mut reply).await;
         let complete = self.unless_called_off(&mut asked, merged).await?;
-        self.reply_complete(reply, &complete)
+        Ok((reply, complete))
+    }
+
+    /// Shards send strings in the client's encoding: in these, bytes sort as those of UTF-8 do.
+    fn check_encoding_sorts(&self) -> Result<(), Fault> {
+        const SORTED: [&str; 3] = ["UTF8", "SQL_ASCII", "LATIN1"];
+        match self.told.values.get("client_encoding") {
+            Some(encoding) if !SORTED.contains(&encoding.as_str()) => {
+                Err(encoding_sorts_otherwise(encoding).into())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The invocation's statement, or `text` in its place, queued for all `shards`.
@@ -111,21 +145,28 @@ impl Session {
         effect: Effect,
         invocation: &Invocation<'_>,
     ) -> Result<SmallVec<[Asked; 8]>, Fault> {
-        let types = match invocation {
-            Invocation::Simple { .. } => Vec::new(),
-            Invocation::Extended { identity, bind, .. } => {
-                let translates = shards.iter().any(|shard| self.has_other_oids(*shard));
-                self.bound_types(translates, identity, bind).await?
-            }
-        };
-        let branches = self.join_all(shards).await?;
-        let own = invocation.bind().map(|bind| bind.parameters());
-        let ids = ids.iter().map(|id| (Format::Binary, Some(id.as_slice())));
-        let parameters: Vec<_> = own.into_iter().flatten().chain(ids).collect();
         let formats: Vec<Format> = invocation
             .bind()
             .map(|bind| bind.result_formats().iter().collect())
             .unwrap_or_default();
+        self.ask_formatted(shards, identity, ids, &formats, effect, invocation)
+            .await
+    }
+
+    /// The same with result formats other than the client's.
+    pub(super) async fn ask_formatted(
+        &mut self,
+        shards: &[ShardId],
+        identity: &Rc<StatementIdentity>,
+        ids: &[[u8; 8]],
+        formats: &[Format],
+        effect: Effect,
+        invocation: &Invocation<'_>,
+    ) -> Result<SmallVec<[Asked; 8]>, Fault> {
+        let types = self.types_for_shards(shards, invocation).await?;
+        let own = invocation.bind().map(|bind| bind.parameters());
+        let ids = ids.iter().map(|id| (Format::Binary, Some(id.as_slice())));
+        let parameters: Vec<_> = own.into_iter().flatten().chain(ids).collect();
         let request = Request {
             identity,
             named: invocation
@@ -133,12 +174,23 @@ impl Session {
                 .is_some_and(|bind| !bind.statement.is_empty()),
             parameters: &parameters,
             types: &types,
-            result_formats: &formats,
+            result_formats: formats,
         };
+        self.ask_request(shards, &request, effect).await
+    }
+
+    /// One request queued for all `shards`.
+    pub(super) async fn ask_request(
+        &mut self,
+        shards: &[ShardId],
+        request: &Request<'_>,
+        effect: Effect,
+    ) -> Result<SmallVec<[Asked; 8]>, Fault> {
+        let branches = self.join_all(shards).await?;
         let mut asked: SmallVec<[Asked; 8]> = SmallVec::new();
         for index in branches {
             self.note_effect(index, effect);
-            let one = self.ask(index, &request);
+            let one = self.ask(index, request);
             let mut one = self.unless_called_off(&mut asked, one).await?;
             if !asked.is_empty() {
                 one.notices = Notices::WhenRun;
@@ -146,6 +198,21 @@ impl Session {
             asked.push(one);
         }
         Ok(asked)
+    }
+
+    /// Of the client's parameters, in the home shard's oids, where a shard has others.
+    pub(super) async fn types_for_shards(
+        &mut self,
+        shards: &[ShardId],
+        invocation: &Invocation<'_>,
+    ) -> Result<Vec<u32>, Fault> {
+        match invocation {
+            Invocation::Simple { .. } => Ok(Vec::new()),
+            Invocation::Extended { identity, bind, .. } => {
+                let translates = shards.iter().any(|shard| self.has_other_oids(*shard));
+                self.bound_types(translates, identity, bind).await
+            }
+        }
     }
 
     /// What the shards are to prepare: of a simple query nothing is kept.
@@ -188,9 +255,26 @@ impl Session {
         hidden: usize,
         reply: &mut Reply,
     ) -> Result<Vec<u8>, Fault> {
+        self.merge_described(asked, merger, hidden, reply, None)
+            .await
+    }
+
+    /// As [`Self::merge`]. `described`: the whole RowDescription or NoData that the client gets, where it is not
+    /// the shards'.
+    pub(super) async fn merge_described(
+        &mut self,
+        asked: &mut [Asked],
+        merger: impl FnOnce(Vec<Column>) -> Merger,
+        hidden: usize,
+        reply: &mut Reply,
+        described: Option<&[u8]>,
+    ) -> Result<Vec<u8>, Fault> {
         let first = self.message_of(asked, 0).await?;
         let shard = self.shard_of(&asked[0]);
-        self.reply_description(reply, shard, &first.bytes, hidden)?;
+        match described {
+            Some(described) => self.reply_described(reply, described),
+            None => self.reply_description(reply, shard, &first.bytes, hidden)?,
+        }
         let columns = described::columns(&first)?;
         let count = asked.len();
         let mut gathering = Gathering {
@@ -341,15 +425,24 @@ impl Gathering<'_> {
     }
 }
 
+fn encoding_sorts_otherwise(encoding: &str) -> RouterError {
+    RouterError::unsupported(
+        "merge-encoding",
+        format!("rows of several shards cannot be sorted by strings in client_encoding {encoding}"),
+    )
+    .detail("Strings come from the shards in that encoding, whose bytes sort otherwise than their collation does.")
+    .hint("SET client_encoding TO UTF8.")
+}
+
 /// A shard's messages do not follow the protocol.
-fn out_of_step() -> RouterError {
+pub(super) fn out_of_step() -> RouterError {
     RouterError::new(
         wire::sqlstate::PROTOCOL_VIOLATION,
         "a shard has answered out of turn",
     )
 }
 
-fn differing_columns() -> RouterError {
+pub(super) fn differing_columns() -> RouterError {
     RouterError::new(
         wire::sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE,
         "the shards do not have the same columns",

@@ -130,7 +130,7 @@ impl Session {
         .await?;
         let mut complete = BytesMut::new();
         write::command_complete(&mut complete, b"SELECT 1");
-        self.reply_complete(reply, &complete)
+        self.reply_complete(reply, &complete).await
     }
 }
 

@@ -2,16 +2,13 @@
 
 use std::rc::Rc;
 
-use topology::ShardId;
-
 use super::super::fault::Fault;
-use super::super::planning::OneShard;
 use super::super::state::Session;
 use super::super::transaction::{LogEntry, State};
 use super::Invocation;
 use crate::error::RouterError;
-use crate::plan::{Action, DiscardTarget, Plan, SessionCommand};
-use crate::route::Arguments;
+use crate::plan::{DiscardTarget, Isolation, Plan, SessionCommand};
+use crate::settings::CHARACTERISTICS;
 
 impl Session {
     pub(in crate::session) async fn session_command(
@@ -24,8 +21,9 @@ impl Session {
         match command {
             C::Begin {
                 modes,
+                isolation,
                 start_transaction,
-            } => self.begin_transaction(modes, *start_transaction),
+            } => self.begin_transaction(modes, *isolation, *start_transaction),
             C::Commit { chain } => self.commit_command(*chain).await,
             C::Rollback { chain } => self.rollback_command(*chain).await,
             C::Savepoint(name) => self.savepoint(name).await,
@@ -44,8 +42,13 @@ impl Session {
             }
             C::Reset { name } => self.reset_command(name, invocation).await,
             C::ResetAll => self.reset_all_command(invocation).await,
-            C::SetTransaction { text, session } => {
-                self.set_transaction(text, *session, invocation).await
+            C::SetTransaction {
+                text,
+                isolation,
+                session,
+            } => {
+                self.set_transaction(text, *isolation, *session, invocation)
+                    .await
             }
             C::SetConstraints { text } => self.set_constraints(text, invocation).await,
             C::Show { .. } => self.run_anywhere(invocation.text(), invocation).await,
@@ -58,16 +61,17 @@ impl Session {
             } => self.sql_prepare(name, argument_types, text).await,
             C::Execute { name, arguments } => self.sql_execute(name, arguments, invocation).await,
             C::Deallocate(name) => self.sql_deallocate(name.as_deref()),
-            C::DeclareCursor {
-                name,
-                hold,
-                plan: inner,
+            C::DeclareCursor(declared) => self.declare_cursor(declared, plan, invocation).await,
+            C::Fetch {
+                cursor,
+                step,
+                is_move,
                 text,
             } => {
-                self.declare_cursor((name, *hold), inner, text, plan, invocation)
+                self.fetch(cursor, (*step, *is_move), text, invocation)
                     .await
             }
-            C::Fetch { cursor, text } => self.fetch(cursor, text, invocation).await,
+            C::AtCursor { cursor } => self.at_cursor(cursor, plan, invocation).await,
             C::CloseCursor(name) => self.close_cursor(name.as_deref(), invocation).await,
             C::Listen(_) | C::Unlisten(_) => self.run_at_home(plan, invocation).await,
             C::LockTable { text } => self.lock_table(text, invocation).await,
@@ -92,19 +96,23 @@ impl Session {
     async fn set_transaction(
         &mut self,
         text: &str,
+        isolation: Option<Isolation>,
         session: bool,
         invocation: &Invocation<'_>,
     ) -> Result<(), Fault> {
         if session {
             return self
-                .set_command("session characteristics", false, text, invocation)
+                .set_command(CHARACTERISTICS, false, text, invocation)
                 .await;
         }
         self.run_on_all_joined(text, invocation).await?;
         if self.transaction.state != State::Idle {
             self.transaction
                 .log
-                .push(LogEntry::Statement(text.to_owned()));
+                .push(LogEntry::Characteristic(text.to_owned()));
+            if let Some(isolation) = isolation {
+                self.transaction.isolation = isolation;
+            }
         }
         Ok(())
     }
@@ -133,6 +141,7 @@ impl Session {
         self.last_ids.clear();
         self.last_id = None;
         self.temporaries.clear();
+        self.cursors.clear();
         self.settings = Rc::clone(&self.base);
         let home = self.home();
         let shard = if self.pinned { home } else { self.any_shard() };
@@ -145,7 +154,7 @@ impl Session {
         self.apply_settings(index).await?;
         self.tell_parameters(index);
         self.pinned = false;
-        self.search_path_changed().await
+        self.followed_changed().await
     }
 
     async fn discard(
@@ -168,84 +177,6 @@ impl Session {
                 self.temporaries.clear();
             }
         }
-        Ok(())
-    }
-
-    /// DECLARE: the cursor lives on the shard that its query needs; one WITH HOLD on the home shard
-    /// only, whose connection stays with the client.
-    async fn declare_cursor(
-        &mut self,
-        (name, hold): (&str, bool),
-        inner: &Plan,
-        text: &str,
-        plan: &Plan,
-        invocation: &Invocation<'_>,
-    ) -> Result<(), Fault> {
-        let arguments = match invocation {
-            Invocation::Simple { .. } => Arguments::Whole,
-            Invocation::Extended { .. } => invocation.arguments(),
-        };
-        let shard = match self.one_shard(inner, arguments) {
-            OneShard::Shard(_) if hold && matches!(inner.action, Action::AnyShard) => self.home(),
-            OneShard::Shard(shard) if hold && shard != self.home() => {
-                return Err(held_elsewhere(name).into());
-            }
-            OneShard::Shard(shard) => shard,
-            OneShard::No => {
-                return Err(match &inner.action {
-                    Action::Refuse(error) => error.clone().into(),
-                    _ => cursor_over_shards(name).into(),
-                });
-            }
-        };
-        let index = self.joined(shard).await?;
-        self.note_effect(index, plan.effect);
-        self.note_effect(index, inner.effect);
-        self.forward_text(index, text, invocation).await?;
-        self.cursors.insert(name.to_owned(), shard);
-        Ok(())
-    }
-
-    async fn fetch(
-        &mut self,
-        cursor: &str,
-        text: &str,
-        invocation: &Invocation<'_>,
-    ) -> Result<(), Fault> {
-        let shard = self.cursor_shard(cursor);
-        let index = self.joined(shard).await?;
-        self.forward_text(index, text, invocation).await?;
-        Ok(())
-    }
-
-    /// Where a cursor is: of those that outlive their transaction it is not noted, they are at home.
-    fn cursor_shard(&self, name: &str) -> ShardId {
-        match self.shard_of_cursor(name) {
-            Some(shard) => shard,
-            None if self.pinned => self.home(),
-            None => self.any_shard(),
-        }
-    }
-
-    async fn close_cursor(
-        &mut self,
-        name: Option<&str>,
-        invocation: &Invocation<'_>,
-    ) -> Result<(), Fault> {
-        let Some(name) = name else {
-            self.cursors.clear();
-            if self.pinned {
-                let home = self.home();
-                self.joined(home).await?;
-            }
-            return self.run_on_all_joined(invocation.text(), invocation).await;
-        };
-        let shard = self.cursor_shard(name);
-        let index = self.joined(shard).await?;
-        self.forward_text(index, invocation.text(), invocation)
-            .await?;
-        self.cursors.remove(name);
-        self.extended.take_portal(name.as_bytes());
         Ok(())
     }
 
@@ -308,26 +239,4 @@ fn text_parameter(invocation: &Invocation<'_>, number: u16) -> Result<String, Fa
         Some((_, Some(bytes))) => Ok(String::from_utf8_lossy(bytes).into_owned()),
         _ => Ok(String::new()),
     }
-}
-
-fn held_elsewhere(name: &str) -> RouterError {
-    RouterError::unsupported(
-        "cursor-with-hold",
-        "a cursor WITH HOLD over a sharded table is not supported",
-    )
-    .detail(format!(
-        "Cursor \"{name}\" would keep a connection of its shard beyond the transaction."
-    ))
-    .hint("Use a cursor without WITH HOLD, inside a transaction.")
-}
-
-fn cursor_over_shards(name: &str) -> RouterError {
-    RouterError::unsupported(
-        "cursor-over-shards",
-        "a cursor over several shards is not supported",
-    )
-    .detail(format!(
-        "The query of cursor \"{name}\" needs more than one shard."
-    ))
-    .hint("Restrict the query by the shard key, or read it without a cursor.")
 }

@@ -50,24 +50,34 @@ impl Session {
         invocation: &Invocation<'_>,
     ) -> Result<(), Fault> {
         self.open_around();
+        let mut relay = Relay::new(Reply::to(invocation));
+        self.run_round(shares, order, effect, invocation, &mut relay)
+            .await?;
+        let complete = relay.complete()?;
+        self.reply_complete(relay.reply, &complete).await
+    }
+
+    /// Runs every share at once; what comes back goes where the rounds before it went.
+    pub(super) async fn run_round(
+        &mut self,
+        shares: &[Share<'_>],
+        order: &Order<'_>,
+        effect: Effect,
+        invocation: &Invocation<'_>,
+        relay: &mut Relay,
+    ) -> Result<(), Fault> {
         let mut asked = Vec::with_capacity(shares.len());
         let outcome = match self
             .ask_shares(shares, effect, invocation, &mut asked)
             .await
         {
-            Ok(()) => {
-                self.relay_shares(&mut asked, shares, order, invocation)
-                    .await
-            }
+            Ok(()) => self.relay_shares(&mut asked, shares, order, relay).await,
             Err(fault) => Err(fault),
         };
-        match outcome {
-            Ok((reply, complete)) => self.reply_complete(reply, &complete),
-            Err(fault) => {
-                Box::pin(self.call_off(&mut asked)).await;
-                Err(fault)
-            }
+        if outcome.is_err() {
+            Box::pin(self.call_off(&mut asked)).await;
         }
+        outcome
     }
 
     async fn ask_shares(
@@ -98,32 +108,26 @@ impl Session {
         Ok(())
     }
 
-    /// Passes the rows on as they come; gives the CommandComplete for the client.
+    /// Passes the rows on as they come.
     async fn relay_shares(
         &mut self,
         asked: &mut [Asked],
         shares: &[Share<'_>],
         order: &Order<'_>,
-        invocation: &Invocation<'_>,
-    ) -> Result<(Reply, Bytes), Fault> {
-        let mut relay = Relay {
-            reply: Reply::to(invocation),
-            complete: vec![None; asked.len()],
-            described: false,
-            row_oids: asked.iter().map(|_| None).collect(),
-        };
+        relay: &mut Relay,
+    ) -> Result<(), Fault> {
+        relay.begin_round(asked.len());
         if let Order::Given(positions) = order {
             for &position in *positions {
-                self.relay_until_row(&mut relay, asked, shares, position, true)
+                self.relay_until_row(relay, asked, shares, position, true)
                     .await?;
             }
         }
         for position in 0..asked.len() {
-            self.relay_until_row(&mut relay, asked, shares, position, false)
+            self.relay_until_row(relay, asked, shares, position, false)
                 .await?;
         }
-        let complete = relay.complete()?;
-        Ok((relay.reply, complete))
+        relay.end_round()
     }
 
     /// Passes on one row of a share, or all of them. A trigger may have swallowed rows: then the end of the
@@ -157,6 +161,9 @@ impl Session {
         position: usize,
         message: Message,
     ) -> Result<(), Fault> {
+        if !relay.is_heard(shard) {
+            return Ok(());
+        }
         match message.tag {
             tag::ROW_DESCRIPTION => self.describe_share(relay, shard, position, &message),
             tag::DATA_ROW => {
@@ -206,27 +213,62 @@ impl Session {
 }
 
 /// What has come so far.
-struct Relay {
-    reply: Reply,
+pub(super) struct Relay {
+    pub reply: Reply,
     /// CommandComplete of each share.
     complete: Vec<Option<Bytes>>,
-    described: bool,
+    /// The client has been told of the columns.
+    pub described: bool,
     /// What in the rows of each share must be rewritten.
     row_oids: Vec<Option<RowOids>>,
+    /// Only what comes from this shard counts: the others do the same.
+    pub only: Option<ShardId>,
+    /// A whole CommandComplete, but for the count.
+    pub tag: Bytes,
+    /// Of all rounds.
+    rows: u64,
 }
 
 impl Relay {
-    /// One CommandComplete with the rows of all.
-    fn complete(&self) -> Result<Bytes, Fault> {
-        let mut rows = 0;
-        for message in self.complete.iter().flatten() {
-            rows += CommandComplete::parse(&message[5..])?.rows().unwrap_or(0);
+    pub fn new(reply: Reply) -> Self {
+        Self {
+            reply,
+            complete: Vec::new(),
+            described: false,
+            row_oids: Vec::new(),
+            only: None,
+            tag: Bytes::new(),
+            rows: 0,
         }
-        let mut out = BytesMut::new();
+    }
+
+    fn begin_round(&mut self, shares: usize) {
+        self.complete = vec![None; shares];
+        self.row_oids = (0..shares).map(|_| None).collect();
+    }
+
+    fn end_round(&mut self) -> Result<(), Fault> {
+        for message in self.complete.iter().flatten() {
+            self.rows += CommandComplete::parse(&message[5..])?.rows().unwrap_or(0);
+        }
         if let Some(first) = self.complete.iter().flatten().next() {
-            CommandComplete::parse(&first[5..])?.write_with_rows(&mut out, rows);
+            self.tag = first.clone();
+        }
+        Ok(())
+    }
+
+    /// One CommandComplete with the rows of all.
+    pub fn complete(&self) -> Result<Bytes, Fault> {
+        let mut out = BytesMut::new();
+        if !self.tag.is_empty() {
+            CommandComplete::parse(&self.tag[5..])?.write_with_rows(&mut out, self.rows);
         }
         Ok(out.freeze())
+    }
+
+    /// Whether the client is to know of what this shard does.
+    fn is_heard(&self, shard: ShardId) -> bool {
+        self.only.is_none_or(|only| only == shard)
     }
 }
 

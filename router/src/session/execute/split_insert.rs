@@ -191,10 +191,7 @@ pub(super) fn by_shard(places: &[ShardId]) -> BTreeMap<ShardId, Vec<usize>> {
 }
 
 /// For every row the position of its shard's share.
-pub(super) fn positions(
-    places: &[ShardId],
-    by_shard: &BTreeMap<ShardId, Vec<usize>>,
-) -> Vec<usize> {
+pub(super) fn positions<T>(places: &[ShardId], by_shard: &BTreeMap<ShardId, T>) -> Vec<usize> {
     let position = |shard: &ShardId| by_shard.keys().position(|known| known == shard);
     // Every place is a key of the map that was made of them.
     places

@@ -9,7 +9,7 @@ use super::super::state::Session;
 use super::Invocation;
 use crate::backend::prepared::StatementIdentity;
 use crate::error::RouterError;
-use crate::plan::{KeyExpr, Plan};
+use crate::plan::{Action, KeyExpr, Plan, SessionCommand};
 use crate::route::{self, Arguments};
 
 impl Session {
@@ -26,18 +26,19 @@ impl Session {
         }
         let types = self.type_oids(argument_types).await?;
         let plan = self.plan_text(text)?;
-        if let crate::plan::Action::Refuse(error) = &plan.action {
+        if let Action::Refuse(error) = &plan.action {
             return Err(error.clone().into());
         }
         let identity = self.identity(text, &types);
         self.check_text(&identity).await?;
+        let parameter_types = Some(self.parameter_type_names(&identity).await?);
         let version = self.plan_version();
         let prepared = Rc::new(Prepared {
             rewritten: self.rewritten(&plan, &identity),
             identity,
             plan,
             version,
-            by_sql: true,
+            parameter_types,
         });
         self.remember(name.as_bytes(), &prepared)?;
         self.answer_complete("PREPARE");
@@ -65,6 +66,64 @@ impl Session {
         Ok(oids.map(|oid| oid.unwrap_or(0)).collect())
     }
 
+    /// The names of the types that the home shard, which has just prepared the statement, gives its parameters.
+    async fn parameter_type_names(
+        &mut self,
+        identity: &StatementIdentity,
+    ) -> Result<Rc<[String]>, Fault> {
+        let name = String::from_utf8_lossy(&identity.server_name).into_owned();
+        let sql = format!(
+            "SELECT pg_catalog.quote_ident(nspname) || '.' || pg_catalog.quote_ident(typname) \
+             FROM pg_catalog.pg_prepared_statements AS p, \
+             LATERAL pg_catalog.unnest(p.parameter_types) WITH ORDINALITY AS x (type, place) \
+             JOIN pg_catalog.pg_type AS t ON t.oid = x.type \
+             JOIN pg_catalog.pg_namespace AS n ON n.oid = t.typnamespace \
+             WHERE p.name = {} ORDER BY place",
+            crate::settings::quote_literal(&name)
+        );
+        let home = self.home();
+        let index = self.joined(home).await?;
+        let rows = self.run_quietly(index, &sql).await?;
+        let first = |row: Vec<Option<String>>| row.into_iter().next().flatten();
+        Ok(rows.into_iter().filter_map(first).collect())
+    }
+
+    /// The statement that a portal of `name` runs: for EXECUTE, the one that it names with its arguments put in.
+    pub(in crate::session) fn prepared_to_run(
+        &mut self,
+        name: &[u8],
+    ) -> Result<Rc<Prepared>, Fault> {
+        let prepared = self.prepared(name)?;
+        let Action::Session(SessionCommand::Execute {
+            name: target,
+            arguments,
+        }) = &prepared.plan.action
+        else {
+            return Ok(prepared);
+        };
+        let target = self.prepared_for(target, arguments)?;
+        let types = target.parameter_types.as_deref();
+        let text = super::arguments::put_in(&target.identity.text, arguments, types);
+        let plan = self.plan_text(&text)?;
+        let identity = self.identity(&text, &[]);
+        Ok(Rc::new(Prepared {
+            rewritten: self.rewritten(&plan, &identity),
+            identity,
+            plan,
+            version: self.plan_version(),
+            parameter_types: None,
+        }))
+    }
+
+    /// The statement that EXECUTE names, which wants as many arguments.
+    fn prepared_for(&mut self, name: &str, arguments: &[String]) -> Result<Rc<Prepared>, Fault> {
+        let prepared = self.prepared(name.as_bytes())?;
+        if let Some(types) = &prepared.parameter_types {
+            super::arguments::check_count(name, arguments.len(), types.len())?;
+        }
+        Ok(prepared)
+    }
+
     /// Has a shard parse the statement, so that its mistakes are told now.
     pub(in crate::session) async fn check_text(
         &mut self,
@@ -83,11 +142,13 @@ impl Session {
         arguments: &[String],
         invocation: &Invocation<'_>,
     ) -> Result<(), Fault> {
-        let prepared = self.prepared(name.as_bytes())?;
+        let prepared = self.prepared_for(name, arguments)?;
         self.check_not_failed(&prepared.plan)?;
         let shard = self.execute_target(&prepared.plan, arguments)?;
         let OneShard::Shard(shard) = shard else {
-            let text = super::arguments::put_in(&prepared.identity.text, arguments)?;
+            self.check_arguments(&prepared, arguments).await?;
+            let types = prepared.parameter_types.as_deref();
+            let text = super::arguments::put_in(&prepared.identity.text, arguments, types);
             return Box::pin(self.execute_as_text(&text)).await;
         };
         let index = self.joined(shard).await?;
@@ -104,6 +165,23 @@ impl Session {
         Ok(())
     }
 
+    /// Arguments of types that the parameters do not take are told in PostgreSQL's own words.
+    async fn check_arguments(
+        &mut self,
+        prepared: &Prepared,
+        arguments: &[String],
+    ) -> Result<(), Fault> {
+        if arguments.is_empty() {
+            return Ok(());
+        }
+        let home = self.home();
+        let index = self.joined(home).await?;
+        self.ensure_prepared(index, &prepared.identity, false, b"x")?;
+        let name = String::from_utf8_lossy(&prepared.identity.server_name).into_owned();
+        let explain = format!("EXPLAIN EXECUTE {name}({})", arguments.join(", "));
+        self.run_quietly(index, &explain).await.map(|_| ())
+    }
+
     /// A statement that needs several shards runs as its text with the arguments put in.
     async fn execute_as_text(&mut self, text: &str) -> Result<(), Fault> {
         let mut statements = crate::parse::parse(text)?;
@@ -117,7 +195,7 @@ impl Session {
 
     /// The shard by the arguments' texts. One that is no plain literal makes the key unknown.
     fn execute_target(&self, plan: &Plan, arguments: &[String]) -> Result<OneShard, Fault> {
-        if let crate::plan::Action::ByKey(by_key) = &plan.action {
+        if let Action::ByKey(by_key) = &plan.action {
             if by_key.rewrite.is_some() {
                 return Ok(OneShard::No);
             }

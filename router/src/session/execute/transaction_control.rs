@@ -6,8 +6,9 @@ use wire::backend::Severity;
 
 use super::super::fault::Fault;
 use super::super::state::Session;
-use super::super::transaction::{LogEntry, State};
+use super::super::transaction::{Characteristics, LogEntry, State};
 use crate::error::RouterError;
+use crate::plan::Isolation;
 use crate::settings::quote_identifier;
 
 impl Session {
@@ -15,6 +16,7 @@ impl Session {
     pub(in crate::session) fn begin_transaction(
         &mut self,
         modes: &str,
+        isolation: Option<Isolation>,
         start_transaction: bool,
     ) -> Result<(), Fault> {
         let command_tag = if start_transaction {
@@ -24,7 +26,7 @@ impl Session {
         };
         match self.transaction.state {
             State::Idle => {
-                self.open(modes);
+                self.open(modes, isolation.unwrap_or(self.default_isolation));
             }
             _ if self.transaction.implicit => self.transaction.implicit = false,
             _ => {
@@ -37,11 +39,18 @@ impl Session {
         Ok(())
     }
 
-    fn open(&mut self, modes: &str) {
+    fn open(&mut self, modes: &str, isolation: Isolation) {
         self.transaction.state = State::Open;
+        self.transaction.isolation = isolation;
         self.transaction.implicit = false;
         self.transaction.modes = modes.trim().to_owned();
         self.shared.transaction_since.set(Some(Instant::now()));
+    }
+
+    /// After AND CHAIN: with the characteristics of the transaction before.
+    fn open_alike(&mut self, characteristics: Characteristics) {
+        self.open(&characteristics.modes, characteristics.isolation);
+        self.transaction.log = characteristics.set;
     }
 
     pub(super) async fn commit_command(&mut self, chain: bool) -> Result<(), Fault> {
@@ -51,15 +60,20 @@ impl Session {
             }
             self.warn_no_transaction();
         }
-        let modes = self.transaction.modes.clone();
+        let characteristics = self.transaction.characteristics();
         let failed = self.transaction.state == State::Failed;
+        let lost = self.transaction.lost.take();
         if failed {
             self.roll_back().await;
+            // "ROLLBACK" alone would not be noticed by a client that knows of no failure.
+            if let Some(lost) = lost {
+                return Err(Fault::Router(lost));
+            }
         } else {
             self.commit().await?;
         }
         if chain {
-            self.open(&modes);
+            self.open_alike(characteristics);
         }
         self.answer_complete(if failed { "ROLLBACK" } else { "COMMIT" });
         Ok(())
@@ -72,10 +86,10 @@ impl Session {
             }
             self.warn_no_transaction();
         }
-        let modes = self.transaction.modes.clone();
+        let characteristics = self.transaction.characteristics();
         self.roll_back().await;
         if chain {
-            self.open(&modes);
+            self.open_alike(characteristics);
         }
         self.answer_complete("ROLLBACK");
         Ok(())
@@ -107,6 +121,9 @@ impl Session {
         self.require_savepoint(name)?;
         self.on_all_branches(&format!("RELEASE SAVEPOINT {}", quote_identifier(name)))
             .await?;
+        if let Some(at) = self.transaction.savepoint(name) {
+            self.cursors.release(at);
+        }
         self.transaction.release(name);
         self.answer_complete("RELEASE");
         Ok(())
@@ -118,7 +135,9 @@ impl Session {
         self.on_all_branches(&format!("ROLLBACK TO SAVEPOINT {}", quote_identifier(name)))
             .await?;
         self.transaction.cut_log(name);
+        self.cursors.roll_back_to(self.transaction.log.len());
         self.transaction.state = State::Open;
+        self.transaction.has_let_go = false;
         // The lock may have been taken after the savepoint, and is gone then.
         self.transaction.catalog_locked = false;
         if self.transaction.private.is_some() {
@@ -167,8 +186,21 @@ impl Session {
         if self.transaction.state == State::Idle {
             self.transaction.state = State::Open;
             self.transaction.implicit = true;
+            self.transaction.isolation = self.default_isolation;
             self.shared.transaction_since.set(Some(Instant::now()));
         }
+    }
+
+    /// As [`Self::open_around`]. What DDL plans with is read after it has got the lock: not with an older snapshot.
+    pub(super) fn open_around_ddl(&mut self) {
+        if self.transaction.state == State::Idle
+            && self.default_isolation != Isolation::ReadCommitted
+        {
+            self.open_around();
+            self.transaction.isolation = Isolation::ReadCommitted;
+            self.transaction.modes = "ISOLATION LEVEL READ COMMITTED".into();
+        }
+        self.open_around();
     }
 
     /// The transaction is over on every branch: what lasts is kept, what was its own is forgotten.
@@ -180,7 +212,7 @@ impl Session {
         self.transaction.branches = ended.branches;
         self.transaction.reserve_right = ended.reserve_right;
         self.extended.forget_portals();
-        self.cursors.clear();
+        self.cursors.end_transaction(committed);
         if committed {
             self.note_settings_of_branches(&ended.settings);
             self.keep_settings(ended.settings);
@@ -188,8 +220,8 @@ impl Session {
         if ended.temporaries_touched {
             self.read_temporaries_at_end().await;
         }
-        if ended.search_path_touched {
-            self.read_search_path_again().await;
+        if ended.followed_touched {
+            self.read_followed_again().await;
         }
         self.release().await;
     }

@@ -5,12 +5,19 @@
 //! commits: that commit *is* the decision. Then COMMIT PREPARED everywhere else. Whatever dies in
 //! between, any router finishes the rest from the decision row (see `control`).
 
+mod doubt;
+
+use std::time::Instant;
+
 use super::super::fault::Fault;
 use super::super::shared::TwoPhase;
 use super::super::state::Session;
 use crate::backend::{QueryError, Server};
 use crate::error::RouterError;
+use crate::fault_point::{self, FaultPoint};
+use crate::metrics::CommitKind;
 use crate::settings::quote_literal;
+use topology::ShardId;
 
 /// What came of the lead's commit.
 enum Decision {
@@ -36,6 +43,7 @@ impl Session {
             sequences: !self.transaction.reset_sequences.is_empty(),
         };
         let writers = self.writers();
+        let began = Instant::now();
         let outcome = if writers.len() > 1 {
             self.commit_in_two_phases(&writers).await
         } else {
@@ -43,6 +51,9 @@ impl Session {
         };
         match outcome {
             Ok(()) => {
+                if let Some(kind) = kind_of(&writers) {
+                    self.metrics.committed(kind, began.elapsed());
+                }
                 self.close_transaction(true).await;
                 self.after_commit(effects).await
             }
@@ -80,6 +91,7 @@ impl Session {
     /// At most one branch wrote: its COMMIT decides, the readers follow.
     async fn commit_plainly(&mut self, writers: &[usize]) -> Result<(), Fault> {
         if let Some(&writer) = writers.first() {
+            self.pass_gate().await;
             self.commit_branch(writer).await?;
         }
         self.end_readers(writers).await;
@@ -98,26 +110,22 @@ impl Session {
             Err(QueryError::Server(error)) => {
                 let shard = self.transaction.branches[index].server.shard;
                 tracing::warn!(%shard, %error, "connection lost at COMMIT");
-                Err(
-                    RouterError::new("08007", "the connection to a shard broke while committing")
-                        .detail(format!(
-                            "It is not known whether shard {shard} has committed."
-                        ))
-                        .hint("Read the rows again before you repeat the transaction.")
-                        .into(),
-                )
+                Err(commit_unknown(shard).into())
             }
         }
     }
 
     /// Branches that only read are told to end; nothing depends on their answer.
     async fn end_readers(&mut self, writers: &[usize]) {
-        for index in 0..self.transaction.branches.len() {
-            let branch = &mut self.transaction.branches[index];
+        let mut readers = Vec::new();
+        for (index, branch) in self.transaction.branches.iter_mut().enumerate() {
             if branch.begun && !writers.contains(&index) {
                 branch.begun = false;
-                let _ = branch.server.query("COMMIT", &self.worker.parameters).await;
+                readers.push(index);
             }
+        }
+        if !readers.is_empty() {
+            self.run_at_once(&readers, "COMMIT").await;
         }
     }
 
@@ -147,6 +155,8 @@ impl Session {
         if let Err(fault) = self.prepare_all(&others, &gid).await {
             self.roll_back_prepared(&others, &gid).await;
             drop(live);
+            // One that has lost its connection may be prepared, and holds its locks until then.
+            self.worker.control.recover_soon();
             return Err(fault);
         }
         self.show_stage(&gid, "committing");
@@ -156,10 +166,7 @@ impl Session {
                 self.roll_back_prepared(&others, &gid).await;
                 return Err(fault);
             }
-            Decision::Unknown => {
-                self.abandon_prepared(&others);
-                return Err(in_doubt(&gid));
-            }
+            Decision::Unknown => self.learn_decision(&others, &gid).await?,
         }
         self.finish_prepared(&others, &gid).await;
         self.end_readers(writers).await;
@@ -193,10 +200,12 @@ impl Session {
     /// PREPARE TRANSACTION on all of `others` at once.
     async fn prepare_all(&mut self, others: &[usize], gid: &str) -> Result<(), Fault> {
         let sql = format!("PREPARE TRANSACTION {}", quote_literal(gid));
-        for &index in others {
+        for (sent, &index) in others.iter().enumerate() {
+            fault_point::pass(FaultPoint::Prepared(sent)).await;
             let server = &mut self.transaction.branches[index].server;
             server.queue_query(sql.as_bytes());
-            server.send().await?;
+            // A lost connection is told when its answer is read, as the answers of the others must be.
+            let _ = server.send().await;
         }
         let mut first = Ok(());
         for &index in others {
@@ -205,7 +214,9 @@ impl Session {
                 first = outcome;
             }
         }
-        first
+        first?;
+        fault_point::pass(FaultPoint::Prepared(others.len())).await;
+        Ok(())
     }
 
     /// Reads the answer to PREPARE. A transaction that had failed is rolled back by it, and says so
@@ -221,34 +232,35 @@ impl Session {
         Err(rolled_back(branch.server.shard))
     }
 
-    /// The lead writes the decision and commits, in one write.
+    /// The lead writes the decision and commits, in one message: a router that stops in between cannot hold the
+    /// lock on decisions (`oskol.decide`).
     async fn decide(&mut self, lead: usize, gid: &str) -> Decision {
         let branch = &mut self.transaction.branches[lead];
         branch.begun = false;
-        let decide = format!("SELECT oskol.decide({})", quote_literal(gid));
+        let decide = format!("SELECT oskol.decide({});COMMIT", quote_literal(gid));
         branch.server.queue_query(decide.as_bytes());
-        branch.server.queue_query(b"COMMIT");
-        let decided = branch
-            .server
-            .rows_until_ready(&self.worker.parameters)
-            .await;
-        let committed = last_tag(&mut branch.server, &self.worker.parameters).await;
-        match (decided, committed) {
-            (Ok(_), Ok(command_tag)) if command_tag == "COMMIT" => Decision::Committed,
-            (Err(QueryError::Server(_)), _) | (_, Err(QueryError::Server(_))) => Decision::Unknown,
-            (Err(error), _) => Decision::Refused(error.into()),
-            (_, Err(error)) => Decision::Refused(error.into()),
-            (Ok(_), Ok(_)) => Decision::Refused(
+        if branch.server.send().await.is_err() {
+            return Decision::Unknown;
+        }
+        fault_point::pass(FaultPoint::DecisionSent).await;
+        match last_tag(&mut branch.server, &self.worker.parameters).await {
+            Ok(command_tag) if command_tag == "COMMIT" => Decision::Committed,
+            Ok(_) => Decision::Refused(
                 RouterError::new("40000", "the transaction was rolled back by the lead shard")
                     .into(),
             ),
+            Err(QueryError::Server(_)) => Decision::Unknown,
+            Err(error) => Decision::Refused(error.into()),
         }
     }
 
-    /// The decision is made: what cannot be reached now is finished by recovery.
+    /// The decision is made: what cannot be reached now is finished by others.
     async fn finish_prepared(&mut self, others: &[usize], gid: &str) {
         let sql = format!("COMMIT PREPARED {}", quote_literal(gid));
-        self.end_prepared(others, &sql).await;
+        let left = self.end_prepared(others, &sql, FaultPoint::Finished).await;
+        if !left.is_empty() {
+            self.finish_elsewhere(left, gid).await;
+        }
     }
 
     async fn roll_back_prepared(&mut self, others: &[usize], gid: &str) {
@@ -258,11 +270,22 @@ impl Session {
             .copied()
             .filter(|index| self.transaction.branches[*index].prepared)
             .collect();
-        self.end_prepared(&prepared, &sql).await;
+        let ended = self.end_prepared(&prepared, &sql, FaultPoint::RolledBack);
+        if !ended.await.is_empty() {
+            self.worker.control.recover_soon();
+        }
     }
 
-    async fn end_prepared(&mut self, indexes: &[usize], sql: &str) {
-        for &index in indexes {
+    /// Gives the shards where it is not known to be done.
+    async fn end_prepared(
+        &mut self,
+        indexes: &[usize],
+        sql: &str,
+        point: fn(usize) -> FaultPoint,
+    ) -> Vec<ShardId> {
+        let mut left = Vec::new();
+        for (sent, &index) in indexes.iter().enumerate() {
+            fault_point::pass(point(sent)).await;
             let server = &mut self.transaction.branches[index].server;
             server.queue_query(sql.as_bytes());
             let _ = server.send().await;
@@ -270,23 +293,21 @@ impl Session {
         for &index in indexes {
             let branch = &mut self.transaction.branches[index];
             branch.prepared = false;
-            if let Err(error) = branch
+            let ended = branch
                 .server
                 .rows_until_ready(&self.worker.parameters)
-                .await
+                .await;
+            if let Err(error) = ended
+                && !is_ended_elsewhere(&error)
             {
                 branch.server.broken = true;
                 let shard = branch.server.shard;
                 tracing::warn!(%shard, %error, "left to recovery: {sql}");
+                left.push(shard);
             }
         }
-    }
-
-    /// Nobody knows what the lead did: the prepared branches are left to recovery.
-    fn abandon_prepared(&mut self, others: &[usize]) {
-        for &index in others {
-            self.transaction.branches[index].prepared = false;
-        }
+        fault_point::pass(point(indexes.len())).await;
+        left
     }
 
     /// ROLLBACK on every branch; one that cannot is closed, which rolls back as well.
@@ -307,7 +328,26 @@ impl Session {
     }
 }
 
-/// Reads one simple query's reply for its command tag.
+/// None: nothing was written.
+fn kind_of(writers: &[usize]) -> Option<CommitKind> {
+    match writers.len() {
+        0 => None,
+        1 => Some(CommitKind::OneShard),
+        _ => Some(CommitKind::TwoPhase),
+    }
+}
+
+/// A reader of all shards, or recovery, has done it already.
+fn is_ended_elsewhere(error: &QueryError) -> bool {
+    let QueryError::Refused(message) = error else {
+        return false;
+    };
+    let body = message.get(5..).unwrap_or_default();
+    wire::backend::ErrorResponse::parse(body)
+        .is_ok_and(|error| error.sqlstate() == wire::sqlstate::UNDEFINED_OBJECT)
+}
+
+/// Reads one simple query's reply for its last command tag.
 async fn last_tag(
     server: &mut Server,
     intern: &crate::settings::Interner<crate::settings::Parameters>,
@@ -315,13 +355,19 @@ async fn last_tag(
     let mut command_tag = String::new();
     let mut refusal = None;
     loop {
-        let message = server.message(intern).await?;
+        let message = match server.message(intern).await {
+            Ok(message) => message,
+            // The server has said why it ends, and so that it has not committed.
+            Err(_) if refusal.is_some() => break,
+            Err(error) => return Err(error.into()),
+        };
         match message.tag {
             b'C' => {
                 let text = message.body().strip_suffix(b"\0").unwrap_or(message.body());
                 command_tag = String::from_utf8_lossy(text).into_owned();
             }
-            b'E' => refusal = Some(message.bytes),
+            // The last words of a connection that ends do not undo what it has done before.
+            b'E' if !ends_transaction(&command_tag) => refusal = Some(message.bytes),
             b'Z' => break,
             _ => {}
         }
@@ -329,20 +375,25 @@ async fn last_tag(
     refusal.map_or(Ok(command_tag), |bytes| Err(QueryError::Refused(bytes)))
 }
 
+fn ends_transaction(command_tag: &str) -> bool {
+    ["COMMIT", "ROLLBACK", "PREPARE"]
+        .iter()
+        .any(|verb| command_tag.starts_with(verb))
+}
+
 /// The shard had failed the transaction before, and says so only in its command tag.
-fn rolled_back(shard: topology::ShardId) -> Fault {
+fn rolled_back(shard: ShardId) -> Fault {
     RouterError::new("40000", "the transaction was rolled back on a shard")
         .detail(format!("Shard {shard} could not commit."))
         .hint("Run the transaction again.")
         .into()
 }
 
-/// SQLSTATE 08007: the client cannot be told what became of its transaction.
-fn in_doubt(gid: &str) -> Fault {
-    RouterError::new("08007", "the outcome of the transaction is not known")
+/// SQLSTATE 08007: COMMIT was sent to the only shard that had written, and no answer came.
+pub(in crate::session) fn commit_unknown(shard: ShardId) -> RouterError {
+    RouterError::new("08007", "the connection to a shard broke while committing")
         .detail(format!(
-            "The connection to the lead shard broke while it decided on {gid}."
+            "It is not known whether shard {shard} has committed."
         ))
-        .hint("SHOW TRANSACTIONS in the admin database tells the outcome once it is known.")
-        .into()
+        .hint("Read the rows again before you repeat the transaction.")
 }

@@ -45,7 +45,7 @@ impl Session {
             identity,
             plan,
             version: self.plan_version(),
-            by_sql: false,
+            parameter_types: None,
         });
         self.remember(parse.name, &prepared)?;
         self.extended.waiting = Some((parse.name.into(), prepared));
@@ -111,7 +111,7 @@ impl Session {
             rewritten: self.rewritten(&plan, &known.identity),
             plan,
             version: self.plan_version(),
-            by_sql: known.by_sql,
+            parameter_types: known.parameter_types.clone(),
         });
         if name.is_empty() {
             self.extended.unnamed = Some(Rc::clone(&renewed));

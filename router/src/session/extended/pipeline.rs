@@ -51,6 +51,7 @@ impl Session {
     /// the server's own becomes an explicit one.
     pub(in crate::session) async fn leave_active(&mut self, active: usize) -> Result<(), Fault> {
         if self.transaction.state == State::Idle {
+            self.check_pipeline_isolation()?;
             self.open_around();
             self.begin(active);
         }
@@ -116,6 +117,9 @@ impl Session {
             return Box::pin(self.sync_here()).await;
         };
         let hidden = self.transaction.implicit;
+        if self.transaction.branches[active].wrote {
+            self.pass_gate().await;
+        }
         let branch = &mut self.transaction.branches[active];
         branch.unsynced = false;
         write::sync(&mut branch.server.outbuf);

@@ -21,7 +21,7 @@ use crate::route::Arguments;
 impl Session {
     pub(in crate::session) async fn bind_message(&mut self, message: &[u8]) -> Result<(), Fault> {
         let bind = frontend::Bind::parse(&message[5..])?;
-        let prepared = self.prepared(bind.statement)?;
+        let prepared = self.prepared_to_run(bind.statement)?;
         let parsed_now = self.take_waiting(bind.statement).await?;
         self.check_not_failed(&prepared.plan)?;
         let arguments = Arguments::Bound {
@@ -106,6 +106,13 @@ impl Session {
         if describe.kind == StatementOrPortal::Statement {
             return Box::pin(self.describe_statement(describe.name)).await;
         }
+        if let Some(kept) = std::str::from_utf8(describe.name)
+            .ok()
+            .and_then(|name| self.cursors.kept(name))
+        {
+            self.answer(Answer::Messages(kept.description.clone()));
+            return Ok(());
+        }
         let declared = self.declared_cursor(describe.name);
         match self.extended.portal(describe.name).or(declared.as_ref()) {
             Some(Portal::OnShard { shard, .. }) => {
@@ -129,7 +136,7 @@ impl Session {
         &mut self,
         name: &[u8],
     ) -> Result<(), Fault> {
-        let prepared = self.prepared(name)?;
+        let prepared = self.prepared_to_run(name)?;
         let parsed_now = self.take_waiting(name).await?;
         if let Action::Refuse(error) = &prepared.plan.action {
             return Err(error.clone().into());
@@ -216,7 +223,9 @@ impl Session {
         self.check_not_failed(&prepared.plan)?;
         let progress = match progress {
             Progress::Fresh => self.run_portal(&prepared, &bind, max_rows).await?,
-            Progress::Fetched(rest) => Progress::Fetched(self.more_rows(rest, at_most(max_rows))?),
+            Progress::Fetched(rest) => {
+                Progress::Fetched(self.more_rows(rest, at_most(max_rows)).await?)
+            }
             Progress::Done => return Err(ran_already(name).into()),
         };
         let portal = Portal::Here {
@@ -261,7 +270,7 @@ impl Session {
     /// A cursor made by SQL DECLARE, which the protocol may describe and close as a portal of its name.
     pub(in crate::session) fn declared_cursor(&self, name: &[u8]) -> Option<Portal> {
         let name = std::str::from_utf8(name).ok()?;
-        let shard = *self.cursors.get(name)?;
+        let shard = self.cursors.shard(name)?;
         Some(Portal::OnShard { shard, rows: None })
     }
 

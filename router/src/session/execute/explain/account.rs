@@ -19,6 +19,8 @@ pub(super) struct Account<'a> {
     /// What the shards run in place of the client's own text.
     pub text: Option<&'a str>,
     why: &'a str,
+    /// What would let it run on one shard.
+    pub single_shard: Option<&'a str>,
 }
 
 /// The way of a statement that one shard does not run as it is.
@@ -35,8 +37,8 @@ impl Session {
         inner: &'a Plan,
         invocation: &Invocation<'_>,
     ) -> Result<Account<'a>, Fault> {
-        if let Action::Session(SessionCommand::DeclareCursor { plan, .. }) = &inner.action {
-            return self.account(plan, invocation);
+        if let Action::Session(SessionCommand::DeclareCursor(declared)) = &inner.action {
+            return self.account(&declared.plan, invocation);
         }
         if let OneShard::Shard(shard) = self.one_shard(inner, invocation.arguments()) {
             return Ok(Account::of_one(kind_of_one(inner), shard, inner));
@@ -54,6 +56,7 @@ impl Session {
                 merge: Some(&scatter.merge),
                 text: scatter.text.as_deref(),
                 why: &scatter.why,
+                single_shard: None,
             },
         })
     }
@@ -71,6 +74,8 @@ impl Session {
                 Fallback::Scatter(scatter) => Way::Shards("scatter", all(), scatter),
             },
             Action::Split(Split::Insert(_) | Split::Unnest(_)) => Way::Home("rows divided by key"),
+            Action::InsertRows(rows) if rows.is_update => Way::Home("rows moved to their keys"),
+            Action::InsertRows(_) => Way::Home("rows of a query"),
             Action::Split(
                 split @ (Split::Keys { scatter, .. } | Split::KeyArray { scatter, .. }),
             ) => {
@@ -92,22 +97,23 @@ impl<'a> Account<'a> {
             merge: None,
             text: None,
             why: &inner.reason,
+            single_shard: None,
         }
     }
 
     pub fn lines(&self) -> Vec<String> {
-        let shards: Vec<String> = self.shards.iter().map(ToString::to_string).collect();
-        let word = if shards.len() == 1 { "shard" } else { "shards" };
-        let mut lines = vec![format!(
-            "Oskol: {}, {word} {}",
-            self.kind,
-            shards.join(", ")
-        )];
+        let shards = shards_in_words(&self.shards);
+        let mut lines = vec![format!("Oskol: {}, {shards}", self.kind)];
         if !self.why.is_empty() {
             lines.push(format!("  Why: {}", self.why));
         }
         if let Some(merge) = self.merge {
             lines.push(format!("  Merge: {}", merge_words(merge)));
+        }
+        if let Some(predicate) = self.single_shard
+            && self.shards.len() > 1
+        {
+            lines.push(format!("  Single shard with: {predicate}"));
         }
         lines
     }
@@ -121,7 +127,14 @@ fn kind_of_one(inner: &Plan) -> &'static str {
     }
 }
 
-fn merge_words(merge: &Merge) -> String {
+/// `shards 0, 1, 2`
+pub(in crate::session::execute) fn shards_in_words(shards: &[ShardId]) -> String {
+    let word = if shards.len() == 1 { "shard" } else { "shards" };
+    let shards: Vec<String> = shards.iter().map(ToString::to_string).collect();
+    format!("{word} {}", shards.join(", "))
+}
+
+pub(in crate::session::execute) fn merge_words(merge: &Merge) -> String {
     let how = match merge {
         Merge::Concatenate { .. } => "one shard's rows after another's".to_owned(),
         Merge::Sort { keys, .. } => {

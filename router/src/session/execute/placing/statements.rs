@@ -110,6 +110,16 @@ impl Table {
         format!("SELECT oskol.declare_table({schema}, {name}, '{placement}', {key}, {unenforced})")
     }
 
+    /// Entries of unique keys are made anew once the rows are where they belong.
+    pub fn leave_unique_keys(&self) -> String {
+        let (schema, name) = (quote_literal(&self.schema), quote_literal(&self.name));
+        format!("SELECT oskol.leave_unique_keys({schema}, {name})")
+    }
+
+    pub fn keep_unique_keys(&self, key: &str) -> String {
+        crate::plan::ddl::constraints::keep_unique_keys((&self.schema, &self.name), key)
+    }
+
     pub fn lock(&self) -> String {
         format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", self.qualified)
     }

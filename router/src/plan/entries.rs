@@ -1,0 +1,82 @@
+//! Statements that may change values of unique keys which hold over all shards: they run as planned, and what
+//! the shards note of them (`schema/sql/unique.sql`) is entered afterwards. Takes a plan; gives it, or one around
+//! it. When in doubt a statement counts as one of these, which costs a look and changes nothing.
+
+use std::rc::Rc;
+
+use pg_query::NodeEnum;
+
+use super::facts::Facts;
+use super::scope::{self, Found};
+use super::{Action, Copy, Plan, PlanContext, insert};
+use crate::parse::Statement;
+
+/// The plan, with the entering of what it changes around it where that may be something.
+pub fn around(plan: Plan, statement: &Statement, context: &PlanContext<'_>) -> Plan {
+    if !context.snapshot.has_entries || !plan.effect.writes || enters_itself(&plan.action) {
+        return plan;
+    }
+    let facts = Facts::of(&statement.node);
+    if !may_change(&statement.node, &facts, context) {
+        return plan;
+    }
+    if let NodeEnum::InsertStmt(insert) = &statement.node
+        && let Err(refusal) = insert::conflict::is_on_one_shard(insert, context)
+    {
+        return Plan::refused(refusal);
+    }
+    let mut plan = plan;
+    if matches!(
+        plan.action,
+        Action::Copy(Copy::FromDivided(_) | Copy::FromBroadcast(_))
+    ) {
+        plan.effect.changes_entries = true;
+        return plan;
+    }
+    let effect = plan.effect;
+    plan.by_shape = false;
+    let notices = std::mem::take(&mut plan.notices);
+    let reason = plan.reason.clone();
+    Plan {
+        notices,
+        ..Plan::new(Action::WithEntries(Rc::new(plan)), effect, reason)
+    }
+}
+
+/// These enter what they change at their own end, or run nothing.
+fn enters_itself(action: &Action) -> bool {
+    matches!(
+        action,
+        Action::Session(_) | Action::Ddl(_) | Action::Cluster(_) | Action::Refuse(_)
+    )
+}
+
+fn may_change(node: &NodeEnum, facts: &Facts, context: &PlanContext<'_>) -> bool {
+    let is_change = matches!(
+        node,
+        NodeEnum::InsertStmt(_)
+            | NodeEnum::UpdateStmt(_)
+            | NodeEnum::DeleteStmt(_)
+            | NodeEnum::MergeStmt(_)
+            | NodeEnum::CopyStmt(_)
+    );
+    // Whatever else writes does so in a function, which may write anything.
+    !is_change || changes_table(facts, context) || calls_user_function(facts, context)
+}
+
+fn changes_table(facts: &Facts, context: &PlanContext<'_>) -> bool {
+    facts.tables().any(|table| {
+        let found = scope::find_name(table.schema.as_deref(), &table.name, context);
+        matches!(found, Found::Relation(relation) if relation.changes_entries)
+    })
+}
+
+fn calls_user_function(facts: &Facts, context: &PlanContext<'_>) -> bool {
+    let functions = &context.snapshot.functions;
+    let called = |name: &str| functions.get(name).into_iter().flatten();
+    let mut all = facts
+        .functions
+        .iter()
+        .flat_map(|function| called(&function.name));
+    all.any(|function| function.volatility == 'v')
+}

@@ -1,0 +1,303 @@
+-- Unique keys that hold over all shards, though they do not contain the shard key. On every shard.
+-- Runs again without harm.
+--
+-- Each key has an entry for each of its values: `(value, shard key of its row)` in a table of the key's own,
+-- on the shard that the value's bucket is on, under a unique index like the user's. Triggers on the user's
+-- table note in `oskol.changes` which entries a statement makes and takes away; the router reads them in the
+-- same transaction (`oskol.take_changes`) and has them made where they belong (`oskol.enter_N`). Registry and
+-- numbers are the same on every shard: whatever changes them is run on all shards alike, under the DDL lock.
+DROP EVENT TRIGGER IF EXISTS oskol_unique;
+
+CREATE TABLE IF NOT EXISTS oskol.unique_keys (
+    number int4 PRIMARY KEY,
+    relation oid NOT NULL,
+    index oid NOT NULL UNIQUE,
+    -- Attribute number of the shard key.
+    key int2 NOT NULL
+);
+GRANT SELECT ON oskol.unique_keys TO PUBLIC;
+
+-- Rows live within one transaction only: made by triggers, taken away before COMMIT.
+CREATE UNLOGGED TABLE IF NOT EXISTS oskol.changes (
+    sequence int8 GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    number int4 NOT NULL,
+    adds boolean NOT NULL,
+    bucket int4 NOT NULL,
+    -- As text, the shard key last.
+    entry text[] NOT NULL
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000,
+        autovacuum_analyze_threshold = 2147483647);
+
+-- The entries that this transaction has still to take away (`which` false), to make (true) or both (NULL), in order: at
+-- most `amount`, from behind `after`, the highest sequence that was taken before.
+CREATE OR REPLACE FUNCTION oskol.take_changes(which boolean, after int8, amount int8)
+RETURNS TABLE (sequence int8, number int4, adds boolean, bucket int4, entry text)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY WITH taken AS (
+        DELETE FROM oskol.changes c USING (SELECT o.sequence FROM oskol.changes o
+            WHERE o.sequence > after AND (which IS NULL OR o.adds = which) ORDER BY o.sequence LIMIT amount) o
+        WHERE c.sequence = o.sequence RETURNING c.*)
+        SELECT t.sequence, t.number, t.adds, t.bucket, to_json(t.entry)::text FROM taken t ORDER BY t.sequence;
+END
+$$;
+
+-- Takes away what belongs to one key.
+CREATE OR REPLACE FUNCTION oskol.drop_unique_key(gone int4) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET client_min_messages = warning AS $$
+BEGIN
+    DELETE FROM oskol.unique_keys u WHERE u.number = gone;
+    EXECUTE format('DROP FUNCTION IF EXISTS oskol.note_%1$s() CASCADE', gone);
+    EXECUTE format('DROP FUNCTION IF EXISTS oskol.enter_%1$s(json, json)', gone);
+    EXECUTE (SELECT coalesce(string_agg(format('DROP FUNCTION %s', p.oid::regprocedure), ';'), '')
+        FROM pg_proc p WHERE p.pronamespace = 'oskol'::regnamespace AND p.proname = 'route_' || gone);
+    EXECUTE format('DROP TABLE IF EXISTS oskol.unique_%1$s', gone);
+END
+$$;
+REVOKE ALL ON FUNCTION oskol.drop_unique_key(int4) FROM PUBLIC;
+
+-- Takes away what belongs to indexes that are gone.
+CREATE OR REPLACE FUNCTION oskol.forget_unique_keys() RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM oskol.drop_unique_key(u.number) FROM oskol.unique_keys u
+        WHERE NOT EXISTS (SELECT FROM pg_index i WHERE i.indexrelid = u.index AND i.indrelid = u.relation);
+END
+$$;
+REVOKE ALL ON FUNCTION oskol.forget_unique_keys() FROM PUBLIC;
+
+-- The columns of one unique index, as the texts that its objects are made of.
+CREATE OR REPLACE FUNCTION oskol.unique_key_columns(key_index oid)
+RETURNS TABLE (ordinal int4, expression text, type text, declared text, hashed text, operators text)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT o.ordinal, pg_get_indexdef(i.indexrelid, o.ordinal, false), t.name,
+        t.name || CASE WHEN t.collation <> 0 THEN (SELECT format(' COLLATE %I.%I', n.nspname, l.collname)
+            FROM pg_collation l JOIN pg_namespace n ON n.oid = l.collnamespace WHERE l.oid = t.collation)
+            ELSE '' END,
+        -- An enum's own hash is that of an oid, which differs from shard to shard.
+        CASE WHEN e.typtype = 'e' THEN 'v' || o.ordinal || '::text' ELSE 'v' || o.ordinal END,
+        (SELECT format('%I.%I', n.nspname, c.opcname) FROM pg_opclass c
+            JOIN pg_namespace n ON n.oid = c.opcnamespace WHERE c.oid = i.indclass[o.ordinal - 1])
+    FROM pg_index i, generate_series(1, i.indnkeyatts::int4) AS o (ordinal),
+    LATERAL (SELECT format_type(a.atttypid, a.atttypmod) AS name, a.atttypid AS id, x.attcollation AS collation
+        FROM pg_attribute a, pg_attribute x
+        WHERE a.attrelid = CASE WHEN i.indkey[o.ordinal - 1] = 0 THEN i.indexrelid ELSE i.indrelid END
+        AND a.attnum = CASE WHEN i.indkey[o.ordinal - 1] = 0 THEN o.ordinal ELSE i.indkey[o.ordinal - 1] END
+        AND x.attrelid = i.indexrelid AND x.attnum = o.ordinal) AS t
+    JOIN pg_type e ON e.oid = t.id
+    WHERE i.indexrelid = key_index ORDER BY o.ordinal
+$$;
+REVOKE ALL ON FUNCTION oskol.unique_key_columns(oid) FROM PUBLIC;
+
+-- The SELECT of all entries of the rows of `source`: bucket and entry.
+CREATE OR REPLACE FUNCTION oskol.unique_key_query(key_index oid, key int2, source text) RETURNS text
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    listed record;
+    wanted pg_index;
+BEGIN
+    SELECT * INTO wanted FROM pg_index i WHERE i.indexrelid = key_index;
+    SELECT string_agg(format('(%s) AS v%s', c.expression, c.ordinal), ', ') AS made,
+        string_agg(c.hashed, ', ') AS hashed,
+        string_agg(format('v%s::text', c.ordinal), ', ') AS texts,
+        string_agg(format('v%s IS NOT NULL', c.ordinal), ' AND ') AS present
+        INTO listed FROM oskol.unique_key_columns(key_index) c;
+    RETURN format(
+        'SELECT (hash_record_extended(ROW(%1$s), 0) & 4095)::int4 AS bucket, ARRAY[%2$s, k::text] AS entry '
+        'FROM (SELECT %3$s, %4$I AS k FROM %5$s WHERE %6$s) AS made WHERE %7$s',
+        listed.hashed, listed.texts, listed.made,
+        (SELECT a.attname FROM pg_attribute a WHERE a.attrelid = wanted.indrelid AND a.attnum = unique_key_query.key),
+        source, coalesce(pg_get_expr(wanted.indpred, wanted.indrelid), 'true'),
+        CASE WHEN wanted.indnullsnotdistinct THEN 'true' ELSE listed.present END);
+END
+$$;
+REVOKE ALL ON FUNCTION oskol.unique_key_query(oid, int2, text) FROM PUBLIC;
+
+-- What notes the changes of one key. Written anew after every ALTER, as columns may have other names then.
+CREATE OR REPLACE FUNCTION oskol.write_note(number int4, key_index oid, key int2) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    come text := oskol.unique_key_query(key_index, key, 'come');
+    gone text := oskol.unique_key_query(key_index, key, 'gone');
+BEGIN
+    EXECUTE format($outer$
+        CREATE OR REPLACE FUNCTION oskol.note_%1$s() RETURNS trigger
+        LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO, YMD'
+        SET intervalstyle = 'postgres' SET bytea_output = 'hex' SET extra_float_digits = 1 SET timezone = 'UTC' AS $inner$
+        BEGIN
+            IF TG_OP = 'INSERT' THEN
+                INSERT INTO oskol.changes (number, adds, bucket, entry) SELECT %1$s, true, bucket, entry FROM (%2$s) c;
+            ELSIF TG_OP = 'DELETE' THEN
+                INSERT INTO oskol.changes (number, adds, bucket, entry) SELECT %1$s, false, bucket, entry FROM (%3$s) g;
+            ELSIF TG_OP = 'UPDATE' THEN
+                INSERT INTO oskol.changes (number, adds, bucket, entry)
+                    SELECT %1$s, false, bucket, entry FROM (%3$s EXCEPT ALL %2$s) g;
+                INSERT INTO oskol.changes (number, adds, bucket, entry)
+                    SELECT %1$s, true, bucket, entry FROM (%2$s EXCEPT ALL %3$s) c;
+            ELSE
+                -- TRUNCATE reaches every shard, and each clears its own entries.
+                TRUNCATE oskol.unique_%1$s;
+            END IF;
+            RETURN NULL;
+        END
+        $inner$ $outer$, number, come, gone);
+END
+$$;
+REVOKE ALL ON FUNCTION oskol.write_note(int4, oid, int2) FROM PUBLIC;
+
+-- Makes and takes away entries on this shard. A value that is there already is a unique violation, after
+-- waiting for the transaction that made it. So is an entry to be taken away that is not to be seen yet: the shard
+-- of its row has committed what made it, and this one is about to.
+CREATE OR REPLACE FUNCTION oskol.write_enter(number int4, key_index oid, key_type text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    listed record;
+BEGIN
+    SELECT string_agg(format('(e->>%s)::%s', c.ordinal - 1, c.type), ', ') AS given,
+        string_agg(format('(u.v%1$s = (e->>%2$s)::%3$s OR u.v%1$s IS NULL AND e->>%2$s IS NULL)',
+            c.ordinal, c.ordinal - 1, c.type), ' AND ') AS same, count(*) AS columns
+        INTO listed FROM oskol.unique_key_columns(key_index) c;
+    IF NOT (SELECT i.indnullsnotdistinct FROM pg_index i WHERE i.indexrelid = key_index) THEN
+        SELECT string_agg(format('u.v%s = (e->>%s)::%s', c.ordinal, c.ordinal - 1, c.type), ' AND ')
+            INTO listed.same FROM oskol.unique_key_columns(key_index) c;
+    END IF;
+    EXECUTE format($outer$
+        CREATE OR REPLACE FUNCTION oskol.enter_%1$s(gone json, come json) RETURNS void
+        LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO, YMD'
+        SET intervalstyle = 'postgres' SET timezone = 'UTC' AS $inner$
+        DECLARE
+            taken bigint;
+        BEGIN
+            DELETE FROM oskol.unique_%1$s u USING json_array_elements(gone) e
+                WHERE %2$s AND u.key = (e->>%3$s)::%4$s;
+            GET DIAGNOSTICS taken = ROW_COUNT;
+            IF taken < json_array_length(gone) THEN
+                INSERT INTO oskol.unique_%1$s SELECT %5$s, (e->>%3$s)::%4$s FROM json_array_elements(gone) e ORDER BY 1
+                    ON CONFLICT DO NOTHING;
+                DELETE FROM oskol.unique_%1$s u USING json_array_elements(gone) e
+                    WHERE %2$s AND u.key = (e->>%3$s)::%4$s;
+            END IF;
+            INSERT INTO oskol.unique_%1$s SELECT %5$s, (e->>%3$s)::%4$s FROM json_array_elements(come) e ORDER BY 1;
+        END
+        $inner$ $outer$, number, listed.same, listed.columns, key_type, listed.given);
+END
+$$;
+REVOKE ALL ON FUNCTION oskol.write_enter(int4, oid, text) FROM PUBLIC;
+
+-- The bucket of the row that has a value: what routers are told instead of the entry, which not everybody may see.
+CREATE OR REPLACE FUNCTION oskol.write_route(number int4, key_index oid) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    listed record;
+BEGIN
+    -- Integers come as int8 and strings as text, so that a value which the column cannot hold equals none.
+    SELECT string_agg(CASE WHEN c.type IN ('smallint', 'integer') THEN 'bigint' WHEN c.type LIKE 'character varying%'
+            THEN 'text' ELSE c.type END, ', ' ORDER BY c.ordinal) AS types,
+        string_agg(format('u.v%1$s = $%1$s', c.ordinal), ' AND ' ORDER BY c.ordinal) AS same
+        INTO listed FROM oskol.unique_key_columns(key_index) c;
+    EXECUTE format($outer$
+        CREATE OR REPLACE FUNCTION oskol.route_%1$s(%2$s) RETURNS int4
+        LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $inner$
+        BEGIN
+            RETURN (SELECT (hash_record_extended(ROW(u.key), 0) & 4095)::int4 FROM oskol.unique_%1$s u WHERE %3$s);
+        END
+        $inner$ $outer$, number, listed.types, listed.same);
+END
+$$;
+REVOKE ALL ON FUNCTION oskol.write_route(int4, oid) FROM PUBLIC;
+
+-- Begins to keep one unique index; the entries of the rows that are there are noted.
+CREATE OR REPLACE FUNCTION oskol.keep_unique_key(kept oid, key_index oid, key int2) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET allow_system_table_mods = on AS $$
+#variable_conflict use_variable
+DECLARE
+    number int4 := (SELECT coalesce(max(u.number), 0) + 1 FROM oskol.unique_keys u);
+    key_type text := (SELECT format_type(a.atttypid, -1) FROM pg_attribute a
+        WHERE a.attrelid = kept AND a.attnum = key);
+    event record;
+    listed record;
+BEGIN
+    INSERT INTO oskol.unique_keys VALUES (number, kept, key_index, key);
+    SELECT string_agg(format('v%s %s', c.ordinal, c.declared), ', ') AS columns,
+        string_agg(format('v%s %s', c.ordinal, c.operators), ', ') AS indexed
+        INTO listed FROM oskol.unique_key_columns(key_index) c;
+    EXECUTE format('CREATE TABLE oskol.unique_%s (%s, key %s NOT NULL)', number, listed.columns, key_type);
+    EXECUTE format('CREATE UNIQUE INDEX unique_%1$s_values ON oskol.unique_%1$s (%2$s) %3$s', number, listed.indexed,
+        (SELECT CASE WHEN i.indnullsnotdistinct THEN 'NULLS NOT DISTINCT' ELSE '' END
+            FROM pg_index i WHERE i.indexrelid = key_index));
+    PERFORM oskol.write_note(number, key_index, key);
+    PERFORM oskol.write_enter(number, key_index, key_type);
+    PERFORM oskol.write_route(number, key_index);
+    FOR event IN SELECT * FROM (VALUES ('INSERT', 'REFERENCING NEW TABLE AS come'),
+        ('DELETE', 'REFERENCING OLD TABLE AS gone'),
+        ('UPDATE', 'REFERENCING OLD TABLE AS gone NEW TABLE AS come'), ('TRUNCATE', '')) AS e (name, tables)
+    LOOP
+        EXECUTE format('CREATE TRIGGER %I AFTER %s ON %s %s FOR EACH STATEMENT EXECUTE FUNCTION oskol.note_%s()',
+            format('oskol_unique_%s_%s', number, lower(event.name)), event.name, kept::regclass, event.tables, number);
+    END LOOP;
+    -- Not a trigger of the user's: not shown, not dumped, not switched off with the user's own.
+    UPDATE pg_trigger t SET tgisinternal = true
+        WHERE t.tgrelid = kept AND starts_with(t.tgname, format('oskol_unique_%s_', number));
+    EXECUTE format('INSERT INTO oskol.changes (number, adds, bucket, entry) SELECT %s, true, bucket, entry FROM (%s) c',
+        number, oskol.unique_key_query(key_index, key, kept::regclass::text));
+END
+$$;
+REVOKE ALL ON FUNCTION oskol.keep_unique_key(oid, oid, int2) FROM PUBLIC;
+
+-- Sees to it that all unique keys of a sharded table that do not contain its shard key are kept, and those
+-- that are kept go by the columns' names of today. The caller must own the table.
+CREATE OR REPLACE FUNCTION oskol.keep_unique_keys(schema text, name text, key text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+    caller text := coalesce(nullif(current_setting('role'), 'none'), session_user);
+    kept pg_class;
+    key_number int2;
+    missing oid;
+BEGIN
+    SELECT c.* INTO kept FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE n.nspname = schema AND c.relname = name;
+    IF NOT FOUND OR NOT pg_has_role(caller, kept.relowner, 'MEMBER') THEN
+        RETURN;
+    END IF;
+    SELECT a.attnum INTO key_number FROM pg_attribute a WHERE a.attrelid = kept.oid AND a.attname = key;
+    PERFORM oskol.forget_unique_keys();
+    PERFORM oskol.write_note(u.number, u.index, u.key) FROM oskol.unique_keys u WHERE u.relation = kept.oid;
+    FOR missing IN SELECT i.indexrelid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+        WHERE i.indrelid = kept.oid AND i.indisunique
+        AND key_number <> ALL ((i.indkey::int2[])[0:i.indnkeyatts - 1])
+        AND NOT EXISTS (SELECT FROM oskol.unique_keys u WHERE u.index = i.indexrelid)
+        ORDER BY c.relname
+    LOOP
+        PERFORM oskol.keep_unique_key(kept.oid, missing, key_number);
+    END LOOP;
+END
+$$;
+
+-- A table that is placed anew begins without entries. The caller must own it.
+CREATE OR REPLACE FUNCTION oskol.leave_unique_keys(schema text, name text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+    caller text := coalesce(nullif(current_setting('role'), 'none'), session_user);
+BEGIN
+    PERFORM oskol.drop_unique_key(u.number) FROM oskol.unique_keys u JOIN pg_class c ON c.oid = u.relation
+        JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE n.nspname = schema AND c.relname = name AND pg_has_role(caller, c.relowner, 'MEMBER');
+END
+$$;
+
+-- An index that is dropped takes its entries along, whatever dropped it.
+CREATE OR REPLACE FUNCTION oskol.on_drop() RETURNS event_trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF EXISTS (SELECT FROM oskol.unique_keys u WHERE NOT EXISTS
+        (SELECT FROM pg_class c WHERE c.oid = u.index)) THEN
+        PERFORM oskol.forget_unique_keys();
+    END IF;
+END
+$$;
+
+CREATE EVENT TRIGGER oskol_unique ON sql_drop EXECUTE FUNCTION oskol.on_drop();

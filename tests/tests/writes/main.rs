@@ -1,0 +1,8 @@
+//! Writes over four shards, held against one plain PostgreSQL with the same rows: after each statement both have
+//! said the same, and have the same rows; and all copies of reference tables are the same.
+
+mod carried;
+mod moved;
+mod reference;
+mod setting;
+mod upserts;
