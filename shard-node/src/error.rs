@@ -107,6 +107,40 @@ pub enum Error {
 
     #[error("{name} did not answer within {seconds} s")]
     TooSlow { name: String, seconds: u64 },
+
+    #[error(
+        "the server of {path} has another superuser password than the one given; give that one, or change it there \
+         (ALTER ROLE postgres PASSWORD ...)"
+    )]
+    WrongPassword { path: PathBuf },
+
+    #[error("cannot serve /health at {address}: {source}")]
+    HealthAddress {
+        address: std::net::SocketAddr,
+        source: std::io::Error,
+    },
+
+    #[error(
+        "{path}: all {limit} places are in use by other processes; remove one, or use another directory"
+    )]
+    NoPlace { path: PathBuf, limit: u16 },
+
+    #[error("rights cannot be given up for user {user}: {source}")]
+    Rights {
+        user: String,
+        source: nix::errno::Errno,
+    },
+
+    #[error(
+        "{text:?} is no network for pg_hba.conf; allowed are samenet, samehost, all, and addresses like 10.0.0.0/8"
+    )]
+    Network { text: String },
+
+    #[error("{path} cannot be read as this server's membership: {why}; remove it to join anew")]
+    Membership { path: PathBuf, why: String },
+
+    #[error("the password has characters that PostgreSQL does not take in a password")]
+    Password,
 }
 
 /// Puts the path and what was being done to an input/output error.

@@ -68,6 +68,15 @@ impl ShardNode {
         self.finish(&unfinished)
     }
 
+    /// Makes the data directory where there is none; else takes the one that is there, whoever made it.
+    pub fn make_or_adopt(&self, options: &InitOptions) -> Result<()> {
+        if !self.is_initialised()? {
+            return self.init(options);
+        }
+        self.prepare_directories()?;
+        settings::include(&self.data_directory)
+    }
+
     /// Makes the data directory as a copy of `template`, which no server may be using. The copy has the template's
     /// superuser password and a system identifier of its own. Meant for tests.
     pub fn copy_from(&self, template: &Path) -> Result<()> {

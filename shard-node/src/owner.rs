@@ -9,7 +9,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use nix::unistd::{Gid, Uid, User};
+use nix::unistd::{Gid, Uid, User, initgroups, setgid, setuid};
 
 use crate::error::AtPath;
 use crate::{Error, Result};
@@ -59,6 +59,33 @@ impl Owner {
             drops_rights: true,
             setpriv,
         })
+    }
+
+    /// Makes this process the user's, for good, where we are root. To be called before any thread is started.
+    pub fn become_it(&mut self) -> Result<()> {
+        if !self.drops_rights {
+            return Ok(());
+        }
+        let name = std::ffi::CString::new(self.name.clone()).unwrap_or_default();
+        let became = initgroups(&name, self.gid)
+            .and_then(|()| setgid(self.gid))
+            .and_then(|()| setuid(self.uid));
+        became.map_err(|source| Error::Rights {
+            user: self.name.clone(),
+            source,
+        })?;
+        self.drops_rights = false;
+        Ok(())
+    }
+
+    /// Makes `directory` and gives it to this user, where it does not exist yet or is empty: a volume that was just
+    /// made is root's.
+    pub fn take_over_if_empty(&self, directory: &Path) -> Result<()> {
+        let entries = fs::read_dir(directory).map(|mut entries| entries.next().is_some());
+        match entries {
+            Ok(true) => Ok(()),
+            _ => self.make_directory(directory, 0o755),
+        }
     }
 
     /// A command that runs as this user, with `/` as working directory, without input, in a process group of its own
