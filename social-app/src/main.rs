@@ -1,25 +1,43 @@
-//! `social-app migrate|counts URL`.
+//! `social-app serve|migrate|seed|counts URL`.
 
-use anyhow::bail;
+use anyhow::Context as _;
+use clap::Parser as _;
+use social_app::config::{Cli, Command};
+use social_app::{App, db, seed, server};
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> anyhow::Result<()> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [command, url] = arguments.as_slice() else {
-        bail!("usage: social-app migrate|counts postgres://user:password@host:port/database");
-    };
-    let mut client = social_app::connect(url).await?;
-    match command.as_str() {
-        "migrate" => match social_app::migrate(&mut client).await?.as_slice() {
-            [] => println!("nothing to do"),
-            applied => println!("applied {}", applied.join(", ")),
-        },
-        "counts" => {
-            for (table, rows) in social_app::counts(&client).await? {
+fn main() -> anyhow::Result<()> {
+    let cli = Cli::parse();
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_new(&cli.log).context("--log is not a filter")?,
+        )
+        .with_writer(std::io::stderr)
+        .init();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(run(cli.command))
+}
+
+async fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Serve(config) => server::serve(config, server::on_signal()).await,
+        Command::Migrate { url } => {
+            match db::migrate::migrate(&mut db::connect(&url).await?)
+                .await?
+                .as_slice()
+            {
+                [] => println!("nothing to do"),
+                applied => println!("applied {}", applied.join(", ")),
+            }
+            Ok(())
+        }
+        Command::Seed(options) => seed::seed(&App::open(options.config.clone())?, &options).await,
+        Command::Counts { url } => {
+            for (table, rows) in db::migrate::counts(&db::connect(&url).await?).await? {
                 println!("{rows:>10} {table}");
             }
+            Ok(())
         }
-        other => bail!("{other} is not a command: migrate or counts"),
     }
-    Ok(())
 }

@@ -1,0 +1,20 @@
+-- Which column divides each table on a cluster; on one PostgreSQL nothing of this is run. One statement a line.
+SELECT oskol.shard_table('users', 'id');
+SELECT oskol.shard_table('sessions', 'user_id');
+SELECT oskol.shard_table('api_tokens', 'user_id');
+SELECT oskol.shard_table('follows', 'user_id');
+SELECT oskol.shard_table('followers', 'user_id');
+SELECT oskol.shard_table('friend_requests', 'user_id');
+SELECT oskol.shard_table('friends', 'user_id');
+SELECT oskol.shard_table('blocks', 'user_id');
+SELECT oskol.shard_table('posts', 'author_id');
+SELECT oskol.shard_table('comments', 'author_id');
+SELECT oskol.shard_table('likes', 'author_id');
+SELECT oskol.shard_table('feed', 'user_id');
+SELECT oskol.shard_table('messages', 'user_id');
+SELECT oskol.shard_table('conversations', 'user_id');
+SELECT oskol.shard_table('notifications', 'user_id');
+SELECT oskol.shard_table('names', 'prefix');
+SELECT oskol.shard_table('media', 'owner_id');
+SELECT oskol.shard_table('jobs', 'owner_id');
+SELECT oskol.shard_table('rate_limits', 'name');

@@ -1,0 +1,112 @@
+//! Connections to the database: a pool, and the few ways in which statements are sent.
+
+pub mod migrate;
+mod passfile;
+
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use deadpool_postgres::{
+    GenericClient, Hook, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime,
+};
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, NoTls, Row};
+
+use crate::Error;
+
+/// Longest wait for a connection, and to make one.
+const CONNECTION_WAIT: Duration = Duration::from_secs(5);
+/// Longest run of one statement.
+const STATEMENT_TIMEOUT: &str = "SET statement_timeout = '15s'";
+
+pub type Parameters<'a> = [&'a (dyn ToSql + Sync)];
+
+/// Connects when it is first used.
+pub fn pool(url: &str, size: usize) -> anyhow::Result<Pool> {
+    let manager = Manager::from_config(
+        parse(url)?,
+        NoTls,
+        ManagerConfig {
+            recycling_method: RecyclingMethod::Fast,
+        },
+    );
+    let limit = Hook::async_fn(|client, _| {
+        Box::pin(async move {
+            let limited = client.batch_execute(STATEMENT_TIMEOUT).await;
+            limited.map_err(deadpool_postgres::HookError::Backend)
+        })
+    });
+    Ok(Pool::builder(manager)
+        .max_size(size)
+        .wait_timeout(Some(CONNECTION_WAIT))
+        .create_timeout(Some(CONNECTION_WAIT))
+        .runtime(Runtime::Tokio1)
+        .post_create(limit)
+        .build()?)
+}
+
+/// One connection of its own; it ends with the client.
+pub async fn connect(url: &str) -> anyhow::Result<Client> {
+    let connecting = parse(url)?;
+    let (client, connection) = connecting
+        .connect(NoTls)
+        .await
+        .context("cannot connect to the database")?;
+    tokio::spawn(async move {
+        // Its error is the next statement's error too.
+        let _ = connection.await;
+    });
+    Ok(client)
+}
+
+fn parse(url: &str) -> anyhow::Result<tokio_postgres::Config> {
+    let (url, passfile) = passfile::split(url);
+    let mut config = tokio_postgres::Config::from_str(&url)
+        .context("the database's connection string is not understood")?;
+    if let (Some(passfile), None) = (passfile, config.get_password()) {
+        let password = passfile::password(&passfile, &config)?;
+        config.password(password);
+    }
+    config.connect_timeout(CONNECTION_WAIT);
+    config.application_name("social-app");
+    Ok(config)
+}
+
+/// All rows. The statement is prepared once for each connection.
+pub async fn all(
+    client: &impl GenericClient,
+    sql: &str,
+    parameters: &Parameters<'_>,
+) -> Result<Vec<Row>, Error> {
+    let statement = client.prepare_cached(sql).await?;
+    Ok(client.query(&statement, parameters).await?)
+}
+
+/// The first row, if there is one.
+pub async fn maybe(
+    client: &impl GenericClient,
+    sql: &str,
+    parameters: &Parameters<'_>,
+) -> Result<Option<Row>, Error> {
+    Ok(all(client, sql, parameters).await?.into_iter().next())
+}
+
+/// The first row, or [`Error::NotFound`].
+pub async fn one(
+    client: &impl GenericClient,
+    sql: &str,
+    parameters: &Parameters<'_>,
+) -> Result<Row, Error> {
+    maybe(client, sql, parameters).await?.ok_or(Error::NotFound)
+}
+
+/// How many rows were written.
+pub async fn run(
+    client: &impl GenericClient,
+    sql: &str,
+    parameters: &Parameters<'_>,
+) -> Result<u64, Error> {
+    let statement = client.prepare_cached(sql).await?;
+    Ok(client.execute(&statement, parameters).await?)
+}
