@@ -126,6 +126,22 @@ impl Server {
         !self.broken && self.status == b'I' && self.inbuf.is_empty() && self.outbuf.is_empty()
     }
 
+    /// Whether the shard has not closed an idle connection, as far as is known by now. Costs no system call while nothing
+    /// has come; what has come is kept.
+    pub fn is_open(&mut self) -> bool {
+        loop {
+            self.inbuf.reserve(1024);
+            match self.stream.try_read_buf(&mut self.inbuf) {
+                Ok(0) => return false,
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(_) => return false,
+            }
+        }
+        // While nobody asks, the only error is FATAL: the server's last words.
+        self.inbuf.first() != Some(&wire::backend::tag::ERROR_RESPONSE)
+    }
+
     /// Sends what is in `outbuf` and waits until at least one byte has come in. Both go on at the
     /// same time, so that two full pipes cannot wait for one another.
     pub async fn exchange(&mut self) -> Result<(), ServerError> {

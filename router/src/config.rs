@@ -103,15 +103,48 @@ pub struct ClusterConfig {
     pub home: ShardId,
     pub tls: ShardTls,
     pub connect_timeout: Duration,
+    /// How long a statement waits for one of a shard's hosts to become the primary.
+    pub failover_timeout: Duration,
 }
 
 #[derive(Debug, Clone)]
 pub struct ShardConfig {
     pub id: ShardId,
-    /// Host name, address, or a directory (starts with `/`) that holds the Unix socket.
+    /// Host name, address, or a directory (starts with `/`) that holds the Unix socket; several parted by commas, each
+    /// with a port of its own where it has one: see [`ShardConfig::each_host`].
     pub host: String,
     pub port: u16,
     pub weight: f64,
+}
+
+impl ShardConfig {
+    /// The shard once for each of its hosts, with one host and its port: `db1,db2:5433` has two.
+    #[must_use]
+    pub fn each_host(&self) -> Vec<ShardConfig> {
+        let hosts = self.host.split(',').map(str::trim);
+        hosts
+            .map(|text| {
+                let (host, port) = host_and_port(text);
+                ShardConfig {
+                    host: host.to_owned(),
+                    port: port.unwrap_or(self.port),
+                    ..*self
+                }
+            })
+            .collect()
+    }
+}
+
+/// `db1`, `db1:5433`, `::1`, `[::1]:5433`, `/run/postgresql`.
+fn host_and_port(text: &str) -> (&str, Option<u16>) {
+    let split = text.rsplit_once(':').filter(|(host, _)| {
+        let is_address = host.starts_with('[') && host.ends_with(']');
+        is_address || !host.contains([':', '/'])
+    });
+    match split.map(|(host, port)| (host, port.parse())) {
+        Some((host, Ok(port))) => (host.trim_matches(['[', ']']), Some(port)),
+        _ => (text.trim_matches(['[', ']']), None),
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -1,6 +1,6 @@
 //! Opens byte streams to shards: TCP or Unix socket, and TLS as libpq's `sslmode` says.
 //!
-//! Takes: a [`ShardConfig`], [`ShardTls`] and a time limit. Gives: a [`Stream`] on which the startup
+//! Takes: a [`ShardConfig`] of one host, [`ShardTls`] and a time limit. Gives: a [`Stream`] on which the startup
 //! message comes next. Must never know: users, passwords, what is said on the stream.
 
 mod tls;
@@ -17,6 +17,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::config::{ClusterConfig, ShardConfig, ShardTls, SslMode};
+use crate::failover::Primaries;
 pub use crate::stream::Stream;
 
 /// "SSLRequest", PostgreSQL manual, section 55.7: length 8, code 80877103.
@@ -56,6 +57,8 @@ pub struct Dialer {
     /// `None`: the mode is `Disable`.
     tls: Option<Arc<ClientConfig>>,
     limit: Duration,
+    /// Of shards with several hosts.
+    primaries: Primaries,
 }
 
 impl Dialer {
@@ -74,7 +77,13 @@ impl Dialer {
             mode: tls.mode,
             tls: client,
             limit,
+            primaries: Primaries::default(),
         })
+    }
+
+    /// Which host of a shard to dial.
+    pub(crate) fn primaries(&self) -> &Primaries {
+        &self.primaries
     }
 
     /// Connects, and does TLS where the mode asks for it, all within the limit. On a Unix socket the

@@ -11,6 +11,7 @@ pub mod control;
 pub mod credentials;
 pub mod dial;
 pub mod error;
+mod failover;
 mod fault_point;
 mod gate;
 pub mod handshake;

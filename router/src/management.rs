@@ -13,6 +13,7 @@ use tokio_postgres::{AsyncMessage, Client, Connection, NoTls, Notification};
 
 use crate::config::{ClusterConfig, ShardConfig};
 use crate::dial::{DialError, Dialer, address};
+use crate::failover::{Attempt, is_starting_or_ending};
 use crate::stream::Stream;
 
 /// Shown in `pg_stat_activity`.
@@ -32,6 +33,8 @@ pub enum ManagementError {
         user: String,
         source: tokio_postgres::Error,
     },
+    #[error("{address} is a standby, and no other host of the shard is a primary")]
+    Standby { address: String },
     #[error("{address} did not log {user} in within {} ms", .limit.as_millis())]
     Timeout {
         address: String,
@@ -92,7 +95,53 @@ pub async fn connect_listening(
     Ok((client, receiver))
 }
 
+/// At the primary among the shard's hosts, waited for as long as `cluster.failover_timeout` says.
 async fn log_in(
+    dialer: &Dialer,
+    cluster: &ClusterConfig,
+    shard: &ShardConfig,
+    database: &str,
+) -> Result<(Client, Connection<Stream, NoTlsStream>), ManagementError> {
+    let several = shard.each_host().len() > 1;
+    let attempt = |host| attempt(dialer, cluster, host, database, several);
+    let primaries = dialer.primaries();
+    primaries
+        .find(shard, cluster.failover_timeout, attempt)
+        .await
+}
+
+async fn attempt(
+    dialer: &Dialer,
+    cluster: &ClusterConfig,
+    host: ShardConfig,
+    database: &str,
+    several: bool,
+) -> Attempt<(Client, Connection<Stream, NoTlsStream>), ManagementError> {
+    match log_in_at(dialer, cluster, &host, database).await {
+        Ok((_, connection)) if several && connection.parameter("in_hot_standby") == Some("on") => {
+            Attempt::Elsewhere(ManagementError::Standby {
+                address: address(&host),
+            })
+        }
+        Ok(found) => Attempt::Primary(found),
+        Err(error) if error.passes() => Attempt::Elsewhere(error),
+        Err(error) => Attempt::Final(error),
+    }
+}
+
+impl ManagementError {
+    /// Another host, or the same one a little later, may answer otherwise.
+    fn passes(&self) -> bool {
+        match self {
+            Self::Dial(_) | Self::Timeout { .. } | Self::Standby { .. } => true,
+            Self::LogIn { source, .. } => source
+                .code()
+                .is_none_or(|code| is_starting_or_ending(code.code())),
+        }
+    }
+}
+
+async fn log_in_at(
     dialer: &Dialer,
     cluster: &ClusterConfig,
     shard: &ShardConfig,

@@ -105,10 +105,18 @@ impl Pools {
     pub fn take_idle(&self, shard: ShardId, account: &Account) -> Option<Box<Server>> {
         let mut shards = self.shards.borrow_mut();
         let pool = shards.get_mut(&shard)?;
-        let server = pool.idle.get_mut(&account.number)?.pop()?;
-        pool.note_leased();
-        pool.metrics.idle.decrement();
-        Some(server)
+        loop {
+            let mut server = pool.idle.get_mut(&account.number)?.pop()?;
+            pool.metrics.idle.decrement();
+            if server.is_open() {
+                pool.note_leased();
+                return Some(server);
+            }
+            // Its server has ended: nobody's statement has to find that out.
+            if let Some(permit) = close_quietly(server) {
+                self.pass_on(pool, permit);
+            }
+        }
     }
 
     /// Asks a shard to cancel what one of its server processes runs; waits until it was told.

@@ -11,6 +11,7 @@ use tokio_postgres::Client;
 use crate::directory::Directory;
 use crate::proxy::Proxy;
 use crate::router::{Place, Router};
+use crate::standby::Standby;
 use crate::{Database, PATIENCE, connect, template};
 
 /// Settings of every test server: nothing survives a crash of the machine, and nothing has to.
@@ -36,6 +37,8 @@ pub struct ClusterOptions {
     pub settings: Vec<(String, String)>,
     /// Routers reach the shards through proxies that can lose what is sent.
     pub proxied: bool,
+    /// The number of a shard that has a standby; the router is told of both hosts.
+    pub standby_of: Option<usize>,
 }
 
 pub struct Cluster {
@@ -44,6 +47,7 @@ pub struct Cluster {
     /// One for each shard, or none.
     proxies: Vec<Proxy>,
     servers: Vec<Mutex<Option<Server>>>,
+    standby: Option<(usize, Standby)>,
     oracle: OnceLock<(Vec<Server>, LocalCluster)>,
     shards: LocalCluster,
     options: ClusterOptions,
@@ -80,11 +84,15 @@ impl Cluster {
         } else {
             Vec::new()
         };
+        let standby = options
+            .standby_of
+            .map(|number| (number, Standby::of(&shards.shards[number])));
         let router = Router::new(&Place {
             directory: directory.path(),
             name: "router",
             shards: &shards,
             proxies: &proxies,
+            standby: standby.as_ref(),
             config: &options.config,
             environment: &options.environment,
         });
@@ -95,6 +103,7 @@ impl Cluster {
                 .into_iter()
                 .map(|server| Mutex::new(Some(server)))
                 .collect(),
+            standby,
             oracle: OnceLock::new(),
             shards,
             options,
@@ -231,6 +240,7 @@ impl Cluster {
             name: &format!("router-{number}"),
             shards: &self.shards,
             proxies: &self.proxies,
+            standby: self.standby.as_ref(),
             config: &self.options.config,
             environment: &self.options.environment,
         });
@@ -241,6 +251,12 @@ impl Cluster {
     /// Between the routers and a shard; only with [`ClusterOptions::proxied`].
     pub fn proxy(&self, number: usize) -> &Proxy {
         &self.proxies[number]
+    }
+
+    /// Only with [`ClusterOptions::standby_of`].
+    pub fn standby(&self) -> &Standby {
+        let (_, standby) = self.standby.as_ref().expect("a shard has a standby");
+        standby
     }
 
     /// Kills a shard's postmaster; it is started again at once. Returns when it is back.

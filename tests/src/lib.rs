@@ -33,6 +33,7 @@ pub mod raw;
 mod router;
 mod router_process;
 pub mod sides;
+mod standby;
 mod template;
 pub mod toolchain;
 
@@ -44,6 +45,7 @@ pub use proxy::{Direction, Proxy};
 pub use psql::{Psql, psql};
 pub use raw::RawClient;
 pub use router::Router;
+pub use standby::Standby;
 
 use std::future::Future;
 use std::time::{Duration, Instant};

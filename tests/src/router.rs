@@ -8,6 +8,7 @@ use shard_node::LocalCluster;
 use crate::fault_points::FaultPoints;
 use crate::proxy::Proxy;
 use crate::router_process::RouterProcess;
+use crate::standby::Standby;
 
 pub struct Router {
     process: Mutex<Option<RouterProcess>>,
@@ -26,6 +27,8 @@ pub(crate) struct Place<'a> {
     pub(crate) shards: &'a LocalCluster,
     /// One for each shard, or none at all.
     pub(crate) proxies: &'a [Proxy],
+    /// The second host of the shard with this number.
+    pub(crate) standby: Option<&'a (usize, Standby)>,
     /// Sections of the configuration.
     pub(crate) config: &'a str,
     pub(crate) environment: &'a [(String, String)],
@@ -143,6 +146,11 @@ fn configuration(place: &Place<'_>, port: u16, admin_port: u16) -> String {
         let (host, port) = match proxy {
             Some(proxy) => ("127.0.0.1".to_owned(), proxy.port()),
             None => (shard.socket_directory.display().to_string(), shard.port),
+        };
+        let standby = place.standby.filter(|(of, _)| *of == id);
+        let host = match standby {
+            Some((_, standby)) => format!("{host},{}", standby.address()),
+            None => host,
         };
         text += &format!("[[cluster.shards]]\nid = {id}\nhost = {host:?}\nport = {port}\n\n");
     }

@@ -10,10 +10,11 @@ use topology::ShardId;
 use super::Server;
 use super::login::{LoggedIn, LoginError, login};
 use crate::cancel::deliver;
-use crate::config::Config;
+use crate::config::{Config, ShardConfig};
 use crate::credentials::Credentials;
 use crate::dial::{DialError, Dialer};
 use crate::error::RouterError;
+use crate::failover::{Attempt, is_starting_or_ending};
 use crate::settings::{Interner, Parameters, Settings};
 use crate::stream::Stream;
 
@@ -88,20 +89,46 @@ impl Connector {
         let cluster = &self.config.cluster;
         let place = cluster.shards.iter().find(|known| known.id == shard);
         let place = place.ok_or_else(|| unknown_shard(shard))?;
-        let mut stream = self
-            .dialer
-            .dial(place)
+        let several = place.each_host().len() > 1;
+        let primaries = self.dialer.primaries();
+        let attempt = |host| self.attempt(host, account, several);
+        primaries
+            .find(place, cluster.failover_timeout, attempt)
             .await
-            .map_err(|e| unreachable_shard(shard, &e))?;
+    }
+
+    /// Dials and logs in at one host; `several`: a standby will not do.
+    async fn attempt(
+        &self,
+        host: ShardConfig,
+        account: &Rc<Account>,
+        several: bool,
+    ) -> Attempt<Server, ConnectError> {
+        let mut stream = match self.dialer.dial(&host).await {
+            Ok(stream) => stream,
+            Err(error) => return Attempt::Elsewhere(unreachable_shard(host.id, &error).into()),
+        };
+        match self.log_in(&mut stream, account).await {
+            Ok(found) if several && is_standby(&found) => {
+                Attempt::Elsewhere(no_primary(host.id).into())
+            }
+            Ok(found) => Attempt::Primary(self.server(stream, host.id, account, found)),
+            Err(error) if passes(&error) => Attempt::Elsewhere(refused(error, &account.user)),
+            Err(error) => Attempt::Final(refused(error, &account.user)),
+        }
+    }
+
+    async fn log_in(
+        &self,
+        stream: &mut Stream,
+        account: &Rc<Account>,
+    ) -> Result<LoggedIn, LoginError> {
         let credentials = account.credentials.borrow().clone();
         let settings = self.server_settings();
         let settings: Vec<_> = settings.iter().map(|(n, v)| (*n, v.as_str())).collect();
         let (user, database) = (&account.user, &account.database);
-        let limit = cluster.connect_timeout;
-        let logged_in = login(&mut stream, user, database, &settings, &credentials, limit)
-            .await
-            .map_err(|error| refused(error, user))?;
-        Ok(self.server(stream, shard, account, logged_in))
+        let limit = self.config.cluster.connect_timeout;
+        login(stream, user, database, &settings, &credentials, limit).await
     }
 
     /// Asks a shard to cancel what one of its server processes runs; waits until it was told. One
@@ -111,18 +138,29 @@ impl Connector {
         let Some(place) = cluster.shards.iter().find(|known| known.id == shard) else {
             return;
         };
-        let outcome = match self.dialer.dial(place).await {
-            Ok(stream) => {
-                let limit = cluster.connect_timeout;
-                deliver(stream, process_id, secret, limit)
-                    .await
-                    .map_err(|e| e.to_string())
+        // The other hosts know no such process and secret.
+        for host in place.each_host() {
+            if let Err(error) = self.cancel_at(&host, process_id, secret).await {
+                tracing::warn!(%shard, %error, "a cancel request was not delivered");
             }
-            Err(error) => Err(error.to_string()),
-        };
-        if let Err(error) = outcome {
-            tracing::warn!(%shard, %error, "a cancel request was not delivered");
         }
+    }
+
+    async fn cancel_at(
+        &self,
+        host: &ShardConfig,
+        process_id: u32,
+        secret: &[u8],
+    ) -> Result<(), String> {
+        let stream = self.dialer.dial(host).await.map_err(|e| e.to_string())?;
+        deliver(
+            stream,
+            process_id,
+            secret,
+            self.config.cluster.connect_timeout,
+        )
+        .await
+        .map_err(|e| e.to_string())
     }
 
     /// Limits that PostgreSQL itself enforces, as startup parameters.
@@ -165,6 +203,31 @@ fn unreachable_shard(shard: ShardId, error: &DialError) -> RouterError {
     RouterError::new("08001", format!("shard {shard} cannot be reached"))
         .detail(error.to_string())
         .hint("Rows on other shards can still be used; SHOW SHARDS in the admin database tells which are up.")
+}
+
+/// Since version 14 a server says so at the log-in.
+fn is_standby(found: &LoggedIn) -> bool {
+    let mut values = found.parameters.iter();
+    values.any(|(name, value)| name == "in_hot_standby" && value == "on")
+}
+
+/// Another host, or the same one a little later, may answer otherwise.
+fn passes(error: &LoginError) -> bool {
+    match error {
+        LoginError::Io(_) | LoginError::TimedOut(_) => true,
+        LoginError::Refused(message) => {
+            let said = message.get(wire::header::LENGTH..);
+            let said = said.and_then(|body| wire::backend::ErrorResponse::parse(body).ok());
+            said.is_some_and(|error| is_starting_or_ending(error.sqlstate()))
+        }
+        _ => false,
+    }
+}
+
+fn no_primary(shard: ShardId) -> RouterError {
+    RouterError::new("08001", format!("no host of shard {shard} is a primary"))
+        .detail("Those that answer are standbys (cluster.failover_timeout has passed).")
+        .hint("Rows on other shards can still be used; promote a standby, or see what its failover manager says.")
 }
 
 fn refused(error: LoginError, user: &str) -> ConnectError {

@@ -86,6 +86,7 @@ fn cluster(reader: &mut Reader<'_>, file: &ClusterFile) -> ClusterConfig {
         shards,
         tls,
         connect_timeout: reader.positive_duration("cluster.connect_timeout", &file.connect_timeout),
+        failover_timeout: reader.duration("cluster.failover_timeout", &file.failover_timeout),
     }
 }
 
@@ -147,11 +148,11 @@ fn shard(reader: &mut Reader<'_>, ids: &mut BTreeSet<u16>, file: &ShardFile) -> 
     if !ids.insert(file.id) {
         reader.problem(&key, "is there twice", "each id once");
     }
-    if file.host.is_empty() {
+    if file.host.split(',').any(|host| host.trim().is_empty()) {
         reader.problem(
             &key,
-            "has no host",
-            "a host name, an address, or the directory of a Unix socket",
+            "has no host, or an empty one in its list",
+            "a host name, an address, or the directory of a Unix socket; several parted by commas",
         );
     }
     if !(file.weight.is_finite() && file.weight > 0.0) {
