@@ -46,6 +46,17 @@ fn a_django_project_works_through_the_router() {
     }
     // Nothing is left to migrate: Django reads back what it wrote.
     manage(&url, &["migrate", "--check"]);
+    manage(&url, &["makemigrations", "--check", "--dry-run"]);
+    manage(&url, &["migrate", "social", "0001"]);
+    manage(&url, &["migrate"]);
+    let boss = [
+        "createsuperuser",
+        "--no-input",
+        "--handle",
+        "boss",
+        "--email",
+    ];
+    manage(&url, &[&boss[..], &["boss@example.com"]].concat());
     manage(&url, &["test", "--no-input"]);
 }
 

@@ -6,7 +6,7 @@ use schema::{Relation, UniqueKey};
 
 use crate::error::RouterError;
 use crate::plan::scope::{self, Found};
-use crate::plan::{PlanContext, names};
+use crate::plan::{PlanContext, names, sequence};
 
 /// `ON CONFLICT DO NOTHING` may give back fewer rows than were sent; so may DO UPDATE with WHERE.
 pub fn may_skip_rows(insert: &InsertStmt) -> bool {
@@ -56,10 +56,31 @@ pub fn is_on_one_shard(insert: &InsertStmt, context: &PlanContext<'_>) -> Result
         .unique_keys
         .iter()
         .filter(|key| key.entries.is_some());
-    match kept.find(|key| may_be_arbiter(conflict, key, &relation)) {
+    let elsewhere = |key: &&UniqueKey| {
+        may_be_arbiter(conflict, key, &relation)
+            && !(conflict.infer.is_none() && is_new(insert, key, &relation))
+    };
+    match kept.find(elsewhere) {
         Some(key) => Err(conflict_elsewhere(&key.name)),
         None => Ok(()),
     }
+}
+
+/// A column of the key gets an id from its sequence, which nobody else has: with `ON CONFLICT DO NOTHING` without a target, as
+/// ORMs write it, the key is not what the statement is about. Where somebody has given that id by hand, the row is not
+/// skipped: the client gets SQLSTATE 23505.
+fn is_new(insert: &InsertStmt, key: &UniqueKey, relation: &Relation) -> bool {
+    let is_given = |column: usize| {
+        let name = &relation.columns[column].name;
+        insert.cols.is_empty() || insert.cols.iter().any(|given| is_target(given, name))
+    };
+    key.columns.iter().any(|&column| {
+        sequence::of_default(&relation.columns[column].default).is_some() && !is_given(column)
+    })
+}
+
+fn is_target(given: &Node, name: &str) -> bool {
+    matches!(given.node.as_ref(), Some(NodeEnum::ResTarget(target)) if target.name == name)
 }
 
 fn may_be_arbiter(conflict: &OnConflictClause, key: &UniqueKey, relation: &Relation) -> bool {

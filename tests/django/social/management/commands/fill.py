@@ -14,7 +14,9 @@ class Command(BaseCommand):
 
     @transaction.atomic
     def handle(self, *args, users, **options):
-        people = User.objects.bulk_create(User(handle=f"filled-{number}") for number in range(users))
+        people = User.objects.bulk_create(
+            User(handle=f"filled-{number}", email=f"filled-{number}@example.com") for number in range(users)
+        )
         posts = Post.objects.bulk_create(
             Post(author=author, body=f"{author} says {number}") for author in people for number in range(3)
         )
