@@ -12,6 +12,8 @@ use topology::{ShardId, ShardMap};
 pub struct Database {
     name: String,
     version: AtomicU64,
+    /// Of this object, in the upper bits of [`Self::sequence_epoch`].
+    opening: u64,
     sequence_epoch: AtomicU64,
     released: AtomicBool,
     state: RwLock<Arc<DatabaseState>>,
@@ -38,12 +40,20 @@ impl DatabaseState {
     }
 }
 
+/// A database that is dropped and made anew has the name of the old one, and its epochs begin anew.
+static OPENINGS: AtomicU64 = AtomicU64::new(1);
+
+/// Bits of the catalog's own epoch.
+const EPOCH_BITS: u32 = 40;
+
 impl Database {
     pub(crate) fn new(name: &str, state: DatabaseState) -> Self {
+        let opening = OPENINGS.fetch_add(1, Ordering::Relaxed) << EPOCH_BITS;
         Self {
             name: name.to_owned(),
             version: AtomicU64::new(state.version),
-            sequence_epoch: AtomicU64::new(0),
+            opening,
+            sequence_epoch: AtomicU64::new(opening),
             released: AtomicBool::new(false),
             state: RwLock::new(Arc::new(state)),
         }
@@ -86,8 +96,11 @@ impl Database {
         self.version.store(version, Ordering::Release);
     }
 
+    /// `epoch` is the catalog's.
     pub(crate) fn void_leases(&self, epoch: u64) {
-        self.sequence_epoch.store(epoch, Ordering::Release);
+        let epoch = epoch & ((1 << EPOCH_BITS) - 1);
+        self.sequence_epoch
+            .store(self.opening | epoch, Ordering::Release);
     }
 
     pub(crate) fn release(&self) {
