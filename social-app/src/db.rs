@@ -3,15 +3,17 @@
 pub mod migrate;
 mod passfile;
 
+use std::collections::BTreeMap;
 use std::str::FromStr as _;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use deadpool_postgres::{
     GenericClient, Hook, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime,
 };
-use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, NoTls, Row};
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Client, NoTls, Row, Statement};
 
 use crate::Error;
 
@@ -73,13 +75,36 @@ fn parse(url: &str) -> anyhow::Result<tokio_postgres::Config> {
     Ok(config)
 }
 
+/// Types of the parameters of each statement text of this program, as PostgreSQL has inferred them once.
+static TYPES: RwLock<BTreeMap<String, Arc<[Type]>>> = RwLock::new(BTreeMap::new());
+
+/// Prepared once for each connection, with the types of its parameters declared: whoever stands between us and the rows
+/// then knows the value of a parameter that is used more than once.
+async fn prepare(client: &impl GenericClient, sql: &str) -> Result<Statement, Error> {
+    let known = TYPES
+        .read()
+        .unwrap_or_else(PoisonError::into_inner)
+        .get(sql)
+        .cloned();
+    let types = match known {
+        Some(types) => types,
+        None => {
+            let inferred: Arc<[Type]> = client.prepare(sql).await?.params().into();
+            let mut all = TYPES.write().unwrap_or_else(PoisonError::into_inner);
+            all.insert(sql.to_owned(), Arc::clone(&inferred));
+            inferred
+        }
+    };
+    Ok(client.prepare_typed_cached(sql, &types).await?)
+}
+
 /// All rows. The statement is prepared once for each connection.
 pub async fn all(
     client: &impl GenericClient,
     sql: &str,
     parameters: &Parameters<'_>,
 ) -> Result<Vec<Row>, Error> {
-    let statement = client.prepare_cached(sql).await?;
+    let statement = prepare(client, sql).await?;
     Ok(client.query(&statement, parameters).await?)
 }
 
@@ -107,6 +132,6 @@ pub async fn run(
     sql: &str,
     parameters: &Parameters<'_>,
 ) -> Result<u64, Error> {
-    let statement = client.prepare_cached(sql).await?;
+    let statement = prepare(client, sql).await?;
     Ok(client.execute(&statement, parameters).await?)
 }
