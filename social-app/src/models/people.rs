@@ -173,7 +173,8 @@ pub async fn sign_up(app: &App, wish: SignUp) -> Result<i64, Error> {
     retry!(insert(app, &user_name, &email, &name, &hash)).map_err(taken)
 }
 
-async fn insert(
+/// Makes a person of what is checked already; gives the id.
+pub async fn insert(
     app: &App,
     user_name: &str,
     email: &str,

@@ -56,6 +56,10 @@ fn ago(now: OffsetDateTime, moment: OffsetDateTime) -> String {
         60..3600 => format!("{} min", seconds / 60),
         3600..86_400 => format!("{} h", seconds / 3600),
         86_400..604_800 => format!("{} d", seconds / 86_400),
+        _ if now.year() == moment.year() => {
+            let day = format_description!("[day padding:none] [month repr:short]");
+            moment.format(&day).unwrap_or_default()
+        }
         _ => {
             let day = format_description!("[day padding:none] [month repr:short] [year]");
             moment.format(&day).unwrap_or_default()
