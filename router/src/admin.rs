@@ -10,6 +10,7 @@ pub mod command;
 pub mod health;
 pub mod http;
 pub mod locks;
+pub mod operations;
 pub mod reply;
 mod show;
 pub mod table;
@@ -27,6 +28,7 @@ use averages::Averages;
 pub use board::Board;
 pub use command::Command;
 pub use locks::{LockParty, LockWait, LockWaits};
+pub use operations::{NewShard, Operation, Operations};
 pub use table::{AdminTable, Column, Kind};
 
 /// Name of the admin database.
@@ -45,11 +47,18 @@ pub struct AdminState {
     pub board: Arc<Board>,
     averages: Averages,
     locks: OnceLock<Box<dyn LockWaits>>,
+    operations: OnceLock<Box<dyn Operations>>,
 }
 
 impl std::fmt::Debug for dyn LockWaits {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("LockWaits")
+    }
+}
+
+impl std::fmt::Debug for dyn Operations {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Operations")
     }
 }
 
@@ -68,6 +77,7 @@ impl AdminState {
             board,
             averages: Averages::default(),
             locks: OnceLock::new(),
+            operations: OnceLock::new(),
         })
     }
 
@@ -75,6 +85,24 @@ impl AdminState {
     pub fn ask_for_locks(&self, of: Box<dyn LockWaits>) {
         // Asked of one for good.
         let _ = self.locks.set(of);
+    }
+
+    /// Who carries out what changes the cluster.
+    pub fn operate_by(&self, of: Box<dyn Operations>) {
+        // Asked of one for good.
+        let _ = self.operations.set(of);
+    }
+
+    /// # Errors
+    /// It cannot be done; the text says why.
+    pub async fn operate(&self, operation: Operation) -> Result<operations::Rows, RouterError> {
+        match self.operations.get() {
+            Some(operations) => operations.operate(operation).await,
+            None => Err(RouterError::new(
+                wire::sqlstate::CANNOT_CONNECT_NOW,
+                "the router is not ready yet",
+            )),
+        }
     }
 
     async fn lock_waits(&self) -> Result<Vec<LockWait>, RouterError> {

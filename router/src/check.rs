@@ -124,7 +124,7 @@ async fn run_shards(config: &Config, out: &mut impl Write) -> io::Result<bool> {
         }
     };
     let mut facts = Vec::new();
-    for shard in &config.cluster.shards {
+    for shard in config.cluster.shards.all().iter() {
         match shard_facts(&dialer, config, shard).await {
             Ok(found) => {
                 report.all(judge(&found, config, shard))?;
@@ -155,7 +155,7 @@ impl<W: Write> Report<'_, W> {
 /// What the values alone tell, once they can be used.
 fn configuration(config: &Config) -> Vec<Finding> {
     let place = "configuration";
-    let shards = config.cluster.shards.len();
+    let shards = config.cluster.shards.all().len();
     let mut findings = vec![Finding::ok(
         place,
         format!(

@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::Config;
 use crate::log;
+use crate::operate;
 use crate::signals;
 use crate::up::{self, UpOptions};
 
@@ -44,11 +45,88 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Add shards to a running cluster, and take them away
+    Shard {
+        #[command(subcommand)]
+        command: ShardCommand,
+    },
+    /// Place buckets by the shards' weights, while clients work
+    Rebalance {
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        #[command(flatten)]
+        how: Rebalance,
+    },
+    /// Look for misplaced rows, and whatever else is not as it must be; the status is 1 where something is found
+    Verify {
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// Mend what can be mended without a choice
+        #[arg(long)]
+        repair: bool,
+    },
     /// Say what is wrong with a configuration, or with a shard's settings
     Check {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
+}
+
+#[derive(Subcommand)]
+enum ShardCommand {
+    /// Make an empty PostgreSQL server a shard; it gets buckets by `oskol rebalance`
+    Add {
+        name: String,
+        /// As the routers reach it
+        #[arg(long)]
+        host: String,
+        #[arg(long, default_value_t = 5432)]
+        port: u16,
+        /// Its share of the buckets: 2 is twice that of 1
+        #[arg(long, default_value_t = 1.0)]
+        weight: f64,
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Shards, their health and their share
+    List {
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Move all buckets of a shard to the others
+    Drain {
+        /// Name or number
+        shard: String,
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Take a shard without buckets out of the cluster
+    Remove {
+        /// Name or number
+        shard: String,
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+}
+
+#[derive(clap::Args)]
+#[group(multiple = false)]
+struct Rebalance {
+    /// Say what would move, and how long it may take; move nothing
+    #[arg(long)]
+    plan: bool,
+    /// Show the moves until they are done
+    #[arg(long)]
+    watch: bool,
+    /// Stop after the move under way
+    #[arg(long)]
+    pause: bool,
+    /// Go on
+    #[arg(long)]
+    resume: bool,
+    /// Take back what the last rebalance has moved
+    #[arg(long)]
+    undo: bool,
 }
 
 /// The whole program. The exit status is 0 for an orderly end, 1 for an error, 2 for wrong arguments.
@@ -80,6 +158,13 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Router { config } => router(&config)?,
         Command::Check { config } => return check(&config),
+        Command::Shard { command } => shard(&command)?,
+        Command::Rebalance { config, how } => return rebalance(&load(Some(&config))?, &how),
+        Command::Verify { config, repair } => {
+            let text = if repair { "VERIFY REPAIR" } else { "VERIFY" };
+            let found = operate::statement(&load(Some(&config))?, text)?;
+            return Ok(status(!found));
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -97,11 +182,49 @@ fn check(path: &Path) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()?;
     let fine = runtime.block_on(crate::check::run(Some(path), &mut std::io::stdout().lock()))?;
-    Ok(if fine {
+    Ok(status(fine))
+}
+
+fn status(fine: bool) -> ExitCode {
+    if fine {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
-    })
+    }
+}
+
+fn shard(command: &ShardCommand) -> anyhow::Result<()> {
+    let (config, text) = match command {
+        ShardCommand::Add {
+            name,
+            host,
+            port,
+            weight,
+            config,
+        } => {
+            let text = format!("ADD SHARD {name} HOST '{host}' PORT {port} WEIGHT {weight}");
+            (config, text)
+        }
+        ShardCommand::List { config } => (config, "SHOW SHARDS".to_owned()),
+        ShardCommand::Drain { shard, config } => (config, format!("DRAIN SHARD {shard}")),
+        ShardCommand::Remove { shard, config } => (config, format!("REMOVE SHARD {shard}")),
+    };
+    operate::statement(&load(Some(config))?, &text).map(drop)
+}
+
+fn rebalance(config: &Config, how: &Rebalance) -> anyhow::Result<ExitCode> {
+    let text = match how {
+        Rebalance { watch: true, .. } => return Ok(status(operate::watch(config)?)),
+        Rebalance { plan: true, .. } => "REBALANCE PLAN",
+        Rebalance { pause: true, .. } => "REBALANCE PAUSE",
+        Rebalance { resume: true, .. } => "REBALANCE RESUME",
+        Rebalance { undo: true, .. } => "REBALANCE UNDO",
+        _ => "REBALANCE",
+    };
+    if !operate::statement(config, text)? {
+        println!("every bucket is where it should be");
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn load(path: Option<&Path>) -> anyhow::Result<Config> {

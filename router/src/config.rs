@@ -7,6 +7,7 @@ pub mod error;
 pub mod file;
 mod listing;
 mod meaning;
+mod shards;
 pub mod units;
 
 use std::net::SocketAddr;
@@ -18,6 +19,7 @@ use topology::ShardId;
 
 pub use error::{ConfigError, Problem};
 pub use listing::listing;
+pub use shards::ShardList;
 
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -28,6 +30,7 @@ pub struct Config {
     pub pool: PoolConfig,
     pub limits: Limits,
     pub transactions: TransactionsConfig,
+    pub moves: MovesConfig,
     pub admin: AdminConfig,
     pub log: LogConfig,
     pub tables: Vec<TableRule>,
@@ -99,7 +102,8 @@ pub struct ClusterConfig {
     /// Role with superuser rights on every shard: catalog, recovery, cancel, role look-ups.
     pub user: String,
     pub password: Option<Secret>,
-    pub shards: Vec<ShardConfig>,
+    /// Of the configuration, and those added since.
+    pub shards: ShardList,
     pub home: ShardId,
     pub tls: ShardTls,
     pub connect_timeout: Duration,
@@ -261,12 +265,25 @@ pub struct Limits {
     pub id_block: u32,
 }
 
+/// How buckets move between shards.
+#[derive(Debug, Clone)]
+pub struct MovesConfig {
+    /// Bytes a second that are copied; zero: no limit.
+    pub bandwidth: u64,
+    /// Rows, as estimated, that move in one transaction; one bucket moves whole, whatever it holds.
+    pub group_rows: u64,
+    /// The same in bytes.
+    pub group_bytes: u64,
+}
+
 #[derive(Debug, Clone)]
 pub struct AdminConfig {
     /// `/metrics` and `/health`; none: not served.
     pub address: Option<SocketAddr>,
     /// Roles that may connect to the admin database `oskol`; the cluster user always may.
     pub users: Vec<String>,
+    /// What a shard shows that joins by `POST /shards`; none: none can.
+    pub join_token: Option<Secret>,
 }
 
 #[derive(Debug, Clone)]

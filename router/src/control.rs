@@ -6,15 +6,18 @@
 //! on one shard.
 
 mod bootstrap;
+mod catalog;
 mod changes;
 mod connections;
 mod database;
 mod deadlocks;
 mod error;
 mod gid;
+mod holds;
 mod inner;
 mod load;
 mod locks;
+mod moves;
 mod recovery;
 mod roles;
 mod sequences;
@@ -29,7 +32,8 @@ use futures_util::future::BoxFuture;
 use topology::ShardId;
 use wire::sqlstate;
 
-use crate::admin::{Board, LockWait, LockWaits};
+use crate::admin::operations::Rows;
+use crate::admin::{Board, LockWait, LockWaits, Operation, Operations};
 use crate::config::Config;
 use crate::error::RouterError;
 use crate::gate::Gate;
@@ -315,9 +319,20 @@ impl Control {
 impl LockWaits for Control {
     fn lock_waits(&self) -> BoxFuture<'_, Result<Vec<LockWait>, RouterError>> {
         Box::pin(self.request(async move |inner| {
-            let shards = inner.connections.shards().iter().map(|shard| shard.id);
+            let shards = inner.connections.shards();
+            let shards = shards.iter().map(|shard| shard.id);
             let (waits, _) = locks::waits(&inner.connections, shards).await;
             Ok(waits.into_iter().map(locks::Wait::shown).collect())
+        }))
+    }
+}
+
+/// What admins have done to the cluster.
+impl Operations for Control {
+    fn operate(&self, operation: Operation) -> BoxFuture<'_, Result<Rows, RouterError>> {
+        Box::pin(self.request(async move |inner| {
+            // An admin that goes away leaves nothing half done: this is a task of its own.
+            Ok(moves::operate(&inner, operation).await?)
         }))
     }
 }

@@ -1,4 +1,4 @@
-//! Places in a two-phase commit where a test may stop a session, to kill or cut off what it likes meanwhile.
+//! Places in a two-phase commit, and in a move of buckets, where a test may stop a session, to kill or cut off what it likes meanwhile.
 //!
 //! Off unless `OSKOL_FAULT_POINTS` names a directory when the first two-phase commit runs: then a session that comes to a
 //! point takes the file of that point's name, if there is one, by renaming it to `<point>.reached`, and waits until that
@@ -25,6 +25,8 @@ pub(crate) enum FaultPoint {
     Finished(usize),
     /// As `Finished`, of ROLLBACK PREPARED.
     RolledBack(usize),
+    /// In a move of buckets: `followed`, `copied`, `held`, `ready`, `prepared`, `decided`.
+    Move(&'static str),
 }
 
 impl fmt::Display for FaultPoint {
@@ -34,6 +36,7 @@ impl fmt::Display for FaultPoint {
             Self::DecisionSent => write!(f, "decision-sent"),
             Self::Finished(shards) => write!(f, "finished-{shards}"),
             Self::RolledBack(shards) => write!(f, "rolled-back-{shards}"),
+            Self::Move(phase) => write!(f, "move-{phase}"),
         }
     }
 }

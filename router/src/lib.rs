@@ -20,6 +20,7 @@ pub mod log;
 pub mod management;
 pub mod merge;
 pub mod metrics;
+pub mod operate;
 pub mod parse;
 pub mod permits;
 pub mod plan;

@@ -5,18 +5,23 @@
 //! connections for may use it: whoever has that right gets a connection of every shard without waiting,
 //! comes to its end, and passes the right on.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
-use rustc_hash::FxHashMap;
 use tokio::sync::Notify;
 use topology::ShardId;
 
 /// A session's connections of one shard: that of its transaction, and one apart for rows that it gathers.
 const PER_SESSION: usize = 2;
 
+/// Shards are added at any time, and each is looked up without a lock: their counts are made by the chunk.
+const CHUNK: usize = 256;
+const CHUNKS: usize = (u16::MAX as usize + 1) / CHUNK;
+
+type Chunk = OnceLock<Box<[ShardPermits]>>;
+
 /// One shard's count.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct ShardPermits {
     taken: AtomicUsize,
     waiting: AtomicUsize,
@@ -25,7 +30,7 @@ struct ShardPermits {
 /// All shards' counts.
 #[derive(Debug)]
 pub struct Permits {
-    shards: FxHashMap<ShardId, ShardPermits>,
+    shards: Box<[Chunk]>,
     limit: usize,
     /// So many sessions have a [`ReserveRight`] at once, and may have [`PER_SESSION`] times as many further
     /// connections a shard.
@@ -37,19 +42,21 @@ pub struct Permits {
 
 impl Permits {
     /// `limit`: connections a shard.
-    pub fn new(shards: impl Iterator<Item = ShardId>, limit: usize) -> Self {
-        let none = || ShardPermits {
-            taken: AtomicUsize::new(0),
-            waiting: AtomicUsize::new(0),
-        };
-        let shards = shards.map(|shard| (shard, none())).collect();
+    pub fn new(limit: usize) -> Self {
         Self {
-            shards,
+            shards: (0..CHUNKS).map(|_| Chunk::new()).collect(),
             limit,
             reserve: (limit / 4).max(1),
             rights_taken: AtomicUsize::new(0),
             bell: Notify::new(),
         }
+    }
+
+    fn shard(&self, shard: ShardId) -> &ShardPermits {
+        let number = usize::from(shard.0);
+        let chunk = self.shards[number / CHUNK]
+            .get_or_init(|| (0..CHUNK).map(|_| ShardPermits::default()).collect());
+        &chunk[number % CHUNK]
     }
 
     /// Takes a permit within the limit, if there is one.
@@ -64,7 +71,7 @@ impl Permits {
     }
 
     fn acquire_below(self: &Arc<Self>, shard: ShardId, limit: usize) -> Option<Permit> {
-        let taken = &self.shards.get(&shard)?.taken;
+        let taken = &self.shard(shard).taken;
         count_up(taken, limit).then(|| Permit {
             permits: Arc::clone(self),
             shard,
@@ -85,16 +92,12 @@ impl Permits {
 
     /// Connections to `shard`, open or being opened, over all workers.
     pub fn taken(&self, shard: ShardId) -> usize {
-        self.shards
-            .get(&shard)
-            .map_or(0, |shard| shard.taken.load(Ordering::Acquire))
+        self.shard(shard).taken.load(Ordering::Acquire)
     }
 
     /// Sessions that wait for a connection to `shard`, over all workers.
     pub fn waiting(&self, shard: ShardId) -> usize {
-        self.shards
-            .get(&shard)
-            .map_or(0, |shard| shard.waiting.load(Ordering::Acquire))
+        self.shard(shard).waiting.load(Ordering::Acquire)
     }
 
     /// Wakes the workers: there may be something to give, or somebody to give it to.
@@ -109,9 +112,7 @@ impl Permits {
 
     /// Counts the caller among those that wait until the guard is dropped.
     pub fn wait(self: &Arc<Self>, shard: ShardId) -> Waiting {
-        if let Some(count) = self.shards.get(&shard) {
-            count.waiting.fetch_add(1, Ordering::AcqRel);
-        }
+        self.shard(shard).waiting.fetch_add(1, Ordering::AcqRel);
         self.ring();
         Waiting {
             permits: Arc::clone(self),
@@ -135,9 +136,8 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        if let Some(count) = self.permits.shards.get(&self.shard) {
-            count.taken.fetch_sub(1, Ordering::AcqRel);
-        }
+        let taken = &self.permits.shard(self.shard).taken;
+        taken.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -170,9 +170,8 @@ pub struct Waiting {
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        if let Some(count) = self.permits.shards.get(&self.shard) {
-            count.waiting.fetch_sub(1, Ordering::AcqRel);
-        }
+        let waiting = &self.permits.shard(self.shard).waiting;
+        waiting.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -184,7 +183,7 @@ mod tests {
 
     #[test]
     fn only_a_session_with_the_right_may_use_the_reserve() {
-        let permits = Arc::new(Permits::new([SHARD].into_iter(), 1));
+        let permits = Arc::new(Permits::new(1));
         let first = permits.acquire(SHARD);
         assert!(first.is_some());
         assert!(permits.acquire(SHARD).is_none());
@@ -198,7 +197,7 @@ mod tests {
 
     #[test]
     fn there_are_as_many_rights_as_reserved_connections() {
-        let permits = Arc::new(Permits::new([SHARD].into_iter(), 8));
+        let permits = Arc::new(Permits::new(8));
         let full: Vec<_> = (0..8).map(|_| permits.acquire(SHARD).unwrap()).collect();
         let rights: Vec<_> = (0..2).map(|_| permits.reserve_right().unwrap()).collect();
         assert!(permits.reserve_right().is_none());

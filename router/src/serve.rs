@@ -47,12 +47,10 @@ pub fn run(config: Arc<Config>, shutdown: Shutdown) -> anyhow::Result<()> {
         control.board(),
     );
     admin.ask_for_locks(Box::new(control.clone()));
+    admin.operate_by(Box::new(control.clone()));
     let shared = Shared {
         handshake: Arc::new(handshake_context(&config, &control, cancels)?),
-        permits: Arc::new(Permits::new(
-            config.cluster.shards.iter().map(|shard| shard.id),
-            config.pool.size,
-        )),
+        permits: Arc::new(Permits::new(config.pool.size)),
         admin,
         config: Arc::clone(&config),
         control,

@@ -15,6 +15,7 @@ mod execute;
 mod extended;
 mod fault;
 mod held;
+mod hold;
 mod kept_rows;
 mod lease;
 mod oids;

@@ -105,6 +105,13 @@ pub enum WorkerMessage {
     Stalled(oneshot::Sender<Vec<StalledSession>>),
     /// End a deadlock: cancel what the session runs, as far as it still does.
     BreakDeadlock(DeadlockVictim),
+    /// Whether nothing of a database can be on its way to a shard whose buckets are about to move. Once it is so, what its
+    /// sessions would begin waits, until the database lets go.
+    Drained {
+        database: Arc<str>,
+        shard: ShardId,
+        answer: oneshot::Sender<bool>,
+    },
     /// The figures behind SHOW CLIENTS, POOLS, SERVERS and TRANSACTIONS.
     Report(oneshot::Sender<WorkerReport>),
     /// End idle sessions now, the others after their transaction; then the worker.

@@ -522,22 +522,23 @@ async fn a_configuration_that_does_not_fit_the_shards_is_refused() {
     pair.database("fits").await;
     pair.router().open_database("fits").await.expect("opens");
 
-    let mut swapped = pair.config();
-    let shards = &mut swapped.cluster.shards;
-    (shards[0].port, shards[1].port) = (shards[1].port, shards[0].port);
+    let swapped = pair.config();
+    let shards = &swapped.cluster.shards;
+    let [one, other] = [0, 1].map(|id| shards.find(ShardId(id)).expect("it is there"));
+    shards.put(shard(0, other.port));
+    shards.put(shard(1, one.port));
     let text = start_error(swapped);
     assert!(
         text.contains("shard 0, but it is shard 1 of cluster \"test\""),
         "{text}"
     );
 
-    let mut fewer = pair.config();
-    fewer.cluster.shards.pop();
-    let text = start_error(fewer);
-    assert!(text.contains("has rows on shard 1"), "{text}");
-
     let mut moved = pair.config();
-    moved.cluster.shards[1].host = "localhost".into();
+    let other = moved.cluster.shards.find(ShardId(1)).expect("it is there");
+    moved.cluster.shards.put(ShardConfig {
+        host: "localhost".into(),
+        ..other
+    });
     moved.listen.addresses = vec!["127.0.0.2:1".parse().expect("an address")];
     let other = pair.router();
     let text = start_error(moved);
@@ -547,8 +548,8 @@ async fn a_configuration_that_does_not_fit_the_shards_is_refused() {
     );
     drop(other);
 
-    let mut unreachable = pair.config();
-    unreachable.cluster.shards[1].port = 1;
+    let unreachable = pair.config();
+    unreachable.cluster.shards.put(shard(1, 1));
     let text = start_error(unreachable);
     assert!(text.contains("cannot connect to 127.0.0.1:1"), "{text}");
 }
@@ -558,7 +559,7 @@ async fn shards_with_wrong_settings_are_refused_with_what_to_set() {
     let server = TemporaryServer::start(&["wal_level=replica", "max_prepared_transactions=0"]);
     let mut config = Config::default();
     config.cluster.user = "postgres".into();
-    config.cluster.shards = vec![shard(0, server.port())];
+    config.cluster.shards = vec![shard(0, server.port())].into();
     config.cluster.home = ShardId(0);
     let text = start_error(config);
     assert!(
@@ -571,10 +572,25 @@ async fn shards_with_wrong_settings_are_refused_with_what_to_set() {
 async fn a_shard_that_has_moved_is_taken_over_when_no_other_router_lives() {
     let pair = Pair::start();
     drop(pair.router());
-    let mut config = pair.config();
-    config.cluster.shards[1].host = "localhost".into();
+    let config = pair.config();
+    let other = config.cluster.shards.find(ShardId(1)).expect("it is there");
+    config.cluster.shards.put(ShardConfig {
+        host: "localhost".into(),
+        ..other
+    });
     let _router = start(config);
     let home = pair.connect(0, "postgres").await;
     let moved = "SELECT count(*) FROM oskol.shards WHERE host = 'localhost' AND id = 1";
     assert_eq!(int(&home, moved).await, 1);
+}
+
+#[tokio::test]
+async fn a_shard_that_the_catalog_knows_need_not_be_in_the_configuration() {
+    let pair = Pair::start();
+    drop(pair.router());
+    let fewer = pair.config();
+    fewer.cluster.shards.remove(ShardId(1));
+    let router = start(fewer);
+    let database = router.open_database("postgres").await.expect("opens");
+    assert_eq!(database.state().map.shards(), [ShardId(0), ShardId(1)]);
 }

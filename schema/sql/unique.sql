@@ -208,12 +208,14 @@ $$;
 REVOKE ALL ON FUNCTION oskol.write_route(int4, oid) FROM PUBLIC;
 
 -- Begins to keep one unique index; the entries of the rows that are there are noted.
-CREATE OR REPLACE FUNCTION oskol.keep_unique_key(kept oid, key_index oid, key int2) RETURNS void
+-- `wanted`: its number, on a shard that is to have those of the others.
+DROP FUNCTION IF EXISTS oskol.keep_unique_key(oid, oid, int2);
+CREATE OR REPLACE FUNCTION oskol.keep_unique_key(kept oid, key_index oid, key int2, wanted int4 DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET allow_system_table_mods = on AS $$
 #variable_conflict use_variable
 DECLARE
-    number int4 := (SELECT coalesce(max(u.number), 0) + 1 FROM oskol.unique_keys u);
+    number int4 := coalesce(wanted, (SELECT coalesce(max(u.number), 0) + 1 FROM oskol.unique_keys u));
     key_type text := (SELECT format_type(a.atttypid, -1) FROM pg_attribute a
         WHERE a.attrelid = kept AND a.attnum = key);
     event record;
@@ -244,7 +246,7 @@ BEGIN
         number, oskol.unique_key_query(key_index, key, kept::regclass::text));
 END
 $$;
-REVOKE ALL ON FUNCTION oskol.keep_unique_key(oid, oid, int2) FROM PUBLIC;
+REVOKE ALL ON FUNCTION oskol.keep_unique_key(oid, oid, int2, int4) FROM PUBLIC;
 
 -- Sees to it that all unique keys of a sharded table that do not contain its shard key are kept, and those
 -- that are kept go by the columns' names of today. The caller must own the table.

@@ -1,16 +1,20 @@
 //! The SQL text of schema `oskol`, as files under `schema/sql/`, and the statements that use it.
 
 /// Version of the objects; `oskol.meta.version` is what a database has.
-pub const VERSION: i32 = 1;
+pub const VERSION: i32 = 2;
 
 /// Run in this order, in one transaction, to make or renew schema `oskol` on any shard.
 pub const SHARD: &str = concat!(
     include_str!("../sql/shard.sql"),
-    include_str!("../sql/unique.sql")
+    include_str!("../sql/unique.sql"),
+    include_str!("../sql/moves_shard.sql")
 );
 pub const DOCUMENTS: &str = include_str!("../sql/documents.sql");
 /// Then this on the home shard.
-pub const HOME: &str = include_str!("../sql/home.sql");
+pub const HOME: &str = concat!(
+    include_str!("../sql/home.sql"),
+    include_str!("../sql/moves.sql")
+);
 /// Or this on every other shard; it needs the row of `oskol.meta`.
 pub const OTHER: &str = include_str!("../sql/other.sql");
 

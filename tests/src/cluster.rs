@@ -248,6 +248,18 @@ impl Cluster {
         router
     }
 
+    /// One more PostgreSQL server, which is no shard yet.
+    pub fn spare_server(&self) -> SpareServer {
+        let number = self.databases.fetch_add(1, Ordering::Relaxed);
+        let directory = self.directory.path().join(format!("spare-{number}"));
+        let node = postgres(&directory, 1, &self.options.settings);
+        let servers = node.start(PATIENCE);
+        SpareServer {
+            server: Mutex::new(servers.unwrap_or_else(|error| panic!("{error}")).pop()),
+            node,
+        }
+    }
+
     /// Between the routers and a shard; only with [`ClusterOptions::proxied`].
     pub fn proxy(&self, number: usize) -> &Proxy {
         &self.proxies[number]
@@ -263,16 +275,7 @@ impl Cluster {
     pub fn kill_shard(&self, number: usize) {
         let server = lock(&self.servers[number]);
         let server = server.as_ref().expect("the shard runs");
-        let restarts = server.restarts();
-        server.kill();
-        let deadline = std::time::Instant::now() + PATIENCE;
-        while server.restarts() == restarts || !server.is_ready() {
-            assert!(
-                std::time::Instant::now() < deadline,
-                "shard {number} does not come back"
-            );
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        kill_and_wait(server, &format!("shard {number}"));
     }
 
     /// Stops a shard until [`Cluster::start_shard`].
@@ -293,6 +296,46 @@ impl Cluster {
 
     pub(crate) fn report_failure(&self) {
         self.directory.report_failure();
+    }
+}
+
+/// A server that may become a shard; stopped when dropped.
+pub struct SpareServer {
+    server: Mutex<Option<Server>>,
+    node: LocalCluster,
+}
+
+impl SpareServer {
+    /// The directory of its Unix socket.
+    pub fn host(&self) -> String {
+        self.node.shards[0].socket_directory.display().to_string()
+    }
+
+    pub fn port(&self) -> u16 {
+        self.node.shards[0].port
+    }
+
+    /// A connection straight to it.
+    pub async fn client(&self, database: &str) -> Client {
+        connected(&url(self.port(), database)).await
+    }
+
+    /// Kills its postmaster; it is started again at once. Returns when it is back.
+    pub fn kill(&self) {
+        let server = lock(&self.server);
+        kill_and_wait(server.as_ref().expect("it runs"), "the spare server");
+    }
+}
+
+/// Returns when the server is back.
+fn kill_and_wait(server: &Server, name: &str) {
+    let restarts = server.restarts();
+    server.kill();
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while server.restarts() == restarts || !server.is_ready() {
+        let in_time = std::time::Instant::now() < deadline;
+        assert!(in_time, "{name} does not come back");
+        std::thread::sleep(Duration::from_millis(10));
     }
 }
 

@@ -38,7 +38,7 @@ mod template;
 pub mod toolchain;
 
 pub use both::Both;
-pub use cluster::{Cluster, ClusterOptions};
+pub use cluster::{Cluster, ClusterOptions, SpareServer};
 pub use database::Database;
 pub use fault_points::FaultPoints;
 pub use proxy::{Direction, Proxy};

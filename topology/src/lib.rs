@@ -6,9 +6,11 @@
 pub mod hash;
 mod map;
 mod placement;
+mod relocation;
 
 pub use map::{MapError, ShardMap};
 pub use placement::{WeightedShard, place};
+pub use relocation::{Relocation, relocations};
 
 /// Number of buckets of a cluster; fixed for its life.
 pub const BUCKETS: u16 = 4096;

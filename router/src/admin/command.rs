@@ -1,13 +1,13 @@
-//! The statements of the admin database: `SHOW ...`.
+//! The statements of the admin database: `SHOW ...`, and those of [`super::operations`].
 
 use std::sync::Arc;
 
-use super::{AdminState, AdminTable, Column, show};
+use super::{AdminState, AdminTable, Column, Operation, show};
 use crate::error::RouterError;
 use wire::sqlstate;
 
 /// One statement of the admin database.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Command {
     Buckets,
     Clients,
@@ -22,6 +22,7 @@ pub enum Command {
     Tables,
     Transactions,
     Version,
+    Operate(Operation),
 }
 
 impl Command {
@@ -42,7 +43,7 @@ impl Command {
     ];
 
     /// The word behind SHOW.
-    pub fn name(self) -> &'static str {
+    pub fn name(&self) -> &'static str {
         match self {
             Self::Buckets => "BUCKETS",
             Self::Clients => "CLIENTS",
@@ -57,10 +58,11 @@ impl Command {
             Self::Tables => "TABLES",
             Self::Transactions => "TRANSACTIONS",
             Self::Version => "VERSION",
+            Self::Operate(_) => "",
         }
     }
 
-    pub(super) fn purpose(self) -> &'static str {
+    pub(super) fn purpose(&self) -> &'static str {
         match self {
             Self::Buckets => "where each hash bucket is",
             Self::Clients => "clients and what they do",
@@ -77,6 +79,7 @@ impl Command {
                 "open transactions, those in doubt, and what became of those that clients were not told of"
             }
             Self::Version => "version of the router",
+            Self::Operate(_) => "",
         }
     }
 
@@ -85,26 +88,29 @@ impl Command {
     /// # Errors
     /// 42601: it is none of these statements.
     pub fn parse(text: &str) -> Result<Option<Self>, RouterError> {
-        let words: Vec<String> = text
+        let typed: Vec<&str> = text
             .split(|c: char| c.is_whitespace() || c == ';')
             .filter(|word| !word.is_empty())
-            .map(str::to_ascii_uppercase)
             .collect();
+        let words: Vec<String> = typed.iter().map(|word| word.to_ascii_uppercase()).collect();
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        match words.as_slice() {
-            [] => Ok(None),
-            ["SHOW", name] => {
-                let found = Self::ALL
-                    .into_iter()
-                    .find(|command| command.name() == *name);
-                found.map(Some).ok_or_else(|| unknown(text))
-            }
-            _ => Err(unknown(text)),
+        if words.is_empty() {
+            return Ok(None);
         }
+        if let Some(operation) = Operation::parse(&words, &typed) {
+            return Ok(Some(Self::Operate(operation)));
+        }
+        let found = match words.as_slice() {
+            ["SHOW", name] => Self::ALL
+                .into_iter()
+                .find(|command| command.name() == *name),
+            _ => None,
+        };
+        found.map(Some).ok_or_else(|| unknown(text))
     }
 
     /// What its table will look like.
-    pub fn columns(self) -> &'static [Column] {
+    pub fn columns(&self) -> &'static [Column] {
         match self {
             Self::Buckets => show::cluster::BUCKETS,
             Self::Clients => show::sessions::CLIENTS,
@@ -119,12 +125,13 @@ impl Command {
             Self::Tables => show::catalog::TABLES,
             Self::Transactions => show::sessions::TRANSACTIONS,
             Self::Version => show::about::VERSION,
+            Self::Operate(operation) => operation.columns(),
         }
     }
 
     /// # Errors
     /// A worker does not answer.
-    pub async fn run(self, state: &Arc<AdminState>) -> Result<AdminTable, RouterError> {
+    pub async fn run(&self, state: &Arc<AdminState>) -> Result<AdminTable, RouterError> {
         let rows = match self {
             Self::Buckets => show::cluster::buckets(state),
             Self::Clients => show::sessions::clients(&state.reports().await?),
@@ -142,6 +149,7 @@ impl Command {
                 show::sessions::transactions(&state.reports().await?, &in_doubt, &unknown)
             }
             Self::Version => show::about::version(),
+            Self::Operate(operation) => state.operate(operation.clone()).await?,
         };
         Ok(AdminTable {
             columns: self.columns(),
@@ -157,7 +165,10 @@ fn unknown(text: &str) -> RouterError {
         sqlstate::SYNTAX_ERROR,
         format!("the admin database does not know: {}", shown.trim()),
     )
-    .hint(format!("It answers SHOW with one of {}.", names.join(", ")))
+    .hint(format!(
+        "It answers SHOW with one of {}; SHOW HELP lists what else it does.",
+        names.join(", ")
+    ))
 }
 
 /// Parses and runs one statement; none for an empty text.

@@ -1,9 +1,11 @@
 //! Whether each shard serves: looked at every few seconds over a connection of its own.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio_postgres::Client;
+use topology::ShardId;
 
 use super::Board;
 use crate::config::{ClusterConfig, ShardConfig};
@@ -21,28 +23,41 @@ const LOOK: &str = "SELECT pg_is_in_recovery(), current_setting('server_version'
 /// thread's runtime.
 pub async fn watch(cluster: ClusterConfig, dialer: Dialer, board: Arc<Board>, shutdown: Shutdown) {
     let cluster = Arc::new(cluster);
-    let mut shards = tokio::task::JoinSet::new();
-    for shard in cluster.shards.clone() {
-        let (cluster, dialer, board) = (Arc::clone(&cluster), dialer.clone(), Arc::clone(&board));
-        let mut shutdown = shutdown.clone();
-        shards.spawn(async move {
-            tokio::select! {
-                () = watch_shard(&cluster, &dialer, &shard, &board) => {}
-                () = shutdown.requested() => {}
+    // Dropped at the end, and all watches with it.
+    let mut watches = tokio::task::JoinSet::new();
+    let mut watched = BTreeSet::new();
+    let mut shutdown = shutdown;
+    loop {
+        for shard in cluster.shards.all().iter() {
+            if watched.insert(shard.id) {
+                let (cluster, dialer, board) =
+                    (Arc::clone(&cluster), dialer.clone(), Arc::clone(&board));
+                let id = shard.id;
+                watches.spawn(async move {
+                    watch_shard(&cluster, &dialer, id, &board).await;
+                    id
+                });
             }
-        });
+        }
+        tokio::select! {
+            () = shutdown.requested() => return,
+            Some(Ok(removed)) = watches.join_next() => {
+                watched.remove(&removed);
+            }
+            () = tokio::time::sleep(PERIOD) => {}
+        }
     }
-    while shards.join_next().await.is_some() {}
 }
 
-async fn watch_shard(cluster: &ClusterConfig, dialer: &Dialer, shard: &ShardConfig, board: &Board) {
+/// Until the shard is removed.
+async fn watch_shard(cluster: &ClusterConfig, dialer: &Dialer, shard: ShardId, board: &Board) {
     let mut kept = None;
     let mut ticks = tokio::time::interval(PERIOD);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
+    while let Some(shard) = cluster.shards.find(shard) {
         ticks.tick().await;
         let started = Instant::now();
-        let found = look(cluster, dialer, shard, &mut kept).await;
+        let found = look(cluster, dialer, &shard, &mut kept).await;
         board.set_shard(shard.id, found, started.elapsed());
     }
 }

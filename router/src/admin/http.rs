@@ -1,6 +1,8 @@
-//! `/metrics` and `/health` over HTTP/1.1.
+//! `/metrics` and `/health` over HTTP/1.1, and `POST /shards` for servers that join, `DELETE /shards/n` for those that leave.
 //!
-//! Runs on the control thread. Bounded in connections and in time; reads no body.
+//! Bounded in connections, in time and in bytes.
+
+mod join;
 
 use std::convert::Infallible;
 use std::io;
@@ -85,8 +87,16 @@ async fn accept(
 
 async fn connection(stream: TcpStream, state: Arc<AdminState>) {
     let service = service_fn(move |request| {
-        let page = page(&request, &state);
-        async move { Ok::<_, Infallible>(page) }
+        let state = Arc::clone(&state);
+        async move {
+            Ok::<_, Infallible>(match (request.method(), request.uri().path()) {
+                (&Method::POST, join::PATH) => join::join(request, &state).await,
+                (&Method::DELETE, path) if path.starts_with(join::PATH) => {
+                    join::leave(request, &state).await
+                }
+                _ => page(&request, &state),
+            })
+        }
     });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -132,7 +142,14 @@ fn health(state: &AdminState) -> Page {
             "seconds": status.map(|status| status.since.elapsed().as_secs()),
         })
     };
-    let shards: Vec<serde_json::Value> = state.config.cluster.shards.iter().map(shard).collect();
+    let shards: Vec<serde_json::Value> = state
+        .config
+        .cluster
+        .shards
+        .all()
+        .iter()
+        .map(shard)
+        .collect();
     let healthy = shards.iter().all(|shard| shard["up"] == true);
     let (code, status) = match healthy {
         true => (StatusCode::OK, "ok"),

@@ -24,7 +24,7 @@ fn config() -> Config {
         weight: 1.0,
     };
     let mut config = Config::default();
-    config.cluster.shards = vec![shard(0), shard(1)];
+    config.cluster.shards = vec![shard(0), shard(1)].into();
     config.pool.size = 7;
     config
 }

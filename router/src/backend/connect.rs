@@ -87,13 +87,13 @@ impl Connector {
         account: &Rc<Account>,
     ) -> Result<Server, ConnectError> {
         let cluster = &self.config.cluster;
-        let place = cluster.shards.iter().find(|known| known.id == shard);
+        let place = cluster.shards.find(shard);
         let place = place.ok_or_else(|| unknown_shard(shard))?;
         let several = place.each_host().len() > 1;
         let primaries = self.dialer.primaries();
         let attempt = |host| self.attempt(host, account, several);
         primaries
-            .find(place, cluster.failover_timeout, attempt)
+            .find(&place, cluster.failover_timeout, attempt)
             .await
     }
 
@@ -135,7 +135,7 @@ impl Connector {
     /// that cannot be reached has nothing to cancel.
     pub async fn cancel(&self, shard: ShardId, process_id: u32, secret: &[u8]) {
         let cluster = &self.config.cluster;
-        let Some(place) = cluster.shards.iter().find(|known| known.id == shard) else {
+        let Some(place) = cluster.shards.find(shard) else {
             return;
         };
         // The other hosts know no such process and secret.
@@ -194,9 +194,9 @@ impl Connector {
 fn unknown_shard(shard: ShardId) -> RouterError {
     RouterError::new(
         "08001",
-        format!("shard {shard} is not in the configuration"),
+        format!("shard {shard} is not a shard of the cluster"),
     )
-    .hint("Add it under [[cluster.shards]] and restart the router.")
+    .hint("Add it with oskol shard add; SHOW SHARDS in the admin database lists those that are known.")
 }
 
 fn unreachable_shard(shard: ShardId, error: &DialError) -> RouterError {

@@ -145,7 +145,8 @@ async fn a_shard_out_of_reach_is_told_with_its_address() {
         host: "127.0.0.1".into(),
         port: 9,
         ..shard()
-    }];
+    }]
+    .into();
     let mut out = Vec::new();
     assert!(!run_shards(&config, &mut out).await.unwrap());
     let out = String::from_utf8(out).unwrap();

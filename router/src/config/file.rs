@@ -23,6 +23,7 @@ pub struct ConfigFile {
     pub pool: PoolFile,
     pub limits: LimitsFile,
     pub transactions: TransactionsFile,
+    pub moves: MovesFile,
     pub admin: AdminFile,
     pub log: LogFile,
     pub tables: Vec<TableFile>,
@@ -219,9 +220,28 @@ impl Default for TransactionsFile {
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+pub struct MovesFile {
+    pub bandwidth: String,
+    pub group_rows: u64,
+    pub group: String,
+}
+
+impl Default for MovesFile {
+    fn default() -> Self {
+        Self {
+            bandwidth: "0B".into(),
+            group_rows: 50_000,
+            group: "32MiB".into(),
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct AdminFile {
     pub address: String,
     pub users: List,
+    pub join_token_file: String,
 }
 
 impl Default for AdminFile {
@@ -229,6 +249,7 @@ impl Default for AdminFile {
         Self {
             address: "127.0.0.1:6433".into(),
             users: List::default(),
+            join_token_file: String::new(),
         }
     }
 }

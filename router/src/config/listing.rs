@@ -148,10 +148,21 @@ fn rest(config: &Config) -> Entries {
         .address
         .map(|address| address.to_string())
         .unwrap_or_default();
+    let token = match config.admin.join_token {
+        Some(_) => "(set)",
+        None => "",
+    };
     let format = if config.log.json { "json" } else { "text" };
     vec![
+        (
+            "moves.bandwidth",
+            print_size(config.moves.bandwidth as usize),
+        ),
+        ("moves.group_rows", config.moves.group_rows.to_string()),
+        ("moves.group", print_size(config.moves.group_bytes as usize)),
         ("admin.address", address),
         ("admin.users", config.admin.users.join(",")),
+        ("admin.join_token_file", token.to_owned()),
         ("log.level", config.log.level.clone()),
         ("log.format", format.to_owned()),
         (

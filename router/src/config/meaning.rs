@@ -12,13 +12,13 @@ use topology::ShardId;
 
 use super::error::ConfigError;
 use super::file::{
-    AdminFile, ClusterFile, ConfigFile, LimitsFile, ListenFile, LogFile, PoolFile, ShardFile,
-    TableFile, TlsFile, TransactionsFile,
+    AdminFile, ClusterFile, ConfigFile, LimitsFile, ListenFile, LogFile, MovesFile, PoolFile,
+    ShardFile, TableFile, TlsFile, TransactionsFile,
 };
 use super::{
     AdminConfig, ClientAuth, ClientTls, ClientTlsMode, ClusterConfig, Config, CrossShardReads,
-    Limits, ListenConfig, LogConfig, PoolConfig, PoolMode, Secret, ShardConfig, ShardTls, SslMode,
-    TransactionsConfig,
+    Limits, ListenConfig, LogConfig, MovesConfig, PoolConfig, PoolMode, Secret, ShardConfig,
+    ShardTls, SslMode, TransactionsConfig,
 };
 use reader::{Reader, optional};
 
@@ -44,6 +44,7 @@ pub fn meaning(file: &ConfigFile, place: &str) -> Result<Config, ConfigError> {
         pool: pool(&mut reader, &file.pool),
         limits: limits(&mut reader, &file.limits),
         transactions: transactions(&mut reader, &file.transactions),
+        moves: moves(&mut reader, &file.moves),
         admin: admin(&mut reader, &file.admin),
         log: log(&mut reader, &file.log),
         tables: tables(&mut reader, &file.tables),
@@ -83,7 +84,7 @@ fn cluster(reader: &mut Reader<'_>, file: &ClusterFile) -> ClusterConfig {
         user: file.user.clone(),
         password: password(reader, file),
         home: home(reader, &file.home, &shards),
-        shards,
+        shards: shards.into(),
         tls,
         connect_timeout: reader.positive_duration("cluster.connect_timeout", &file.connect_timeout),
         failover_timeout: reader.duration("cluster.failover_timeout", &file.failover_timeout),
@@ -112,22 +113,18 @@ fn password(reader: &mut Reader<'_>, file: &ClusterFile) -> Option<Secret> {
             None
         }
         (Some(password), None) => Some(Secret(password.to_owned())),
-        (None, Some(path)) => password_file(reader, Path::new(path)),
+        (None, Some(path)) => secret_file(reader, "cluster.password_file", Path::new(path)),
         (None, None) => None,
     }
 }
 
 /// The file's text without the line end that editors add.
-fn password_file(reader: &mut Reader<'_>, path: &Path) -> Option<Secret> {
+fn secret_file(reader: &mut Reader<'_>, key: &str, path: &Path) -> Option<Secret> {
     match std::fs::read_to_string(path) {
         Ok(text) => Some(Secret(text.trim_end_matches(['\r', '\n']).to_owned())),
         Err(error) => {
             let wrong = format!("= {path:?} cannot be read: {error}");
-            reader.problem(
-                "cluster.password_file",
-                wrong,
-                "a readable file that holds the password",
-            );
+            reader.problem(key, wrong, "a readable file that holds the secret");
             None
         }
     }
@@ -317,10 +314,24 @@ fn id_block(reader: &mut Reader<'_>, value: u32) -> u32 {
     value
 }
 
+fn moves(reader: &mut Reader<'_>, file: &MovesFile) -> MovesConfig {
+    let most = 1 << 40;
+    if file.group_rows == 0 {
+        reader.problem("moves.group_rows", "is zero", "at least 1");
+    }
+    MovesConfig {
+        bandwidth: reader.size("moves.bandwidth", &file.bandwidth, 0, most) as u64,
+        group_rows: file.group_rows,
+        group_bytes: reader.size("moves.group", &file.group, 1, most) as u64,
+    }
+}
+
 fn admin(reader: &mut Reader<'_>, file: &AdminFile) -> AdminConfig {
     AdminConfig {
         address: optional(&file.address).and_then(|text| reader.address("admin.address", text)),
         users: file.users.0.clone(),
+        join_token: optional(&file.join_token_file)
+            .and_then(|path| secret_file(reader, "admin.join_token_file", Path::new(path))),
     }
 }
 

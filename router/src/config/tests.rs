@@ -75,7 +75,7 @@ fn the_annotated_file_loads_as_it_is() {
 fn the_examples_of_the_annotated_file_load() {
     let examples = examples().replacen("password = \"secret\"", "", 1);
     let config = load(&examples, &[]).unwrap();
-    assert_eq!(config.cluster.shards.len(), 1);
+    assert_eq!(config.cluster.shards.all().len(), 1);
     assert_eq!(config.tables[0].key.as_deref(), Some("user_id"));
 }
 
@@ -95,9 +95,8 @@ fn the_environment_overrides_the_file() {
     assert_eq!(config.pool.checkout_timeout, Duration::from_millis(250));
     assert_eq!(config.listen.addresses.len(), 2);
     assert_eq!(config.admin.address, None);
-    let shards: Vec<_> = config
-        .cluster
-        .shards
+    let shards = config.cluster.shards.all();
+    let shards: Vec<_> = shards
         .iter()
         .map(|s| (s.id.0, s.host.as_str(), s.port))
         .collect();

@@ -10,7 +10,7 @@ use schema::sql;
 use tokio_postgres::{Client, Transaction};
 use topology::ShardId;
 
-use super::connections::{Connections, Lent};
+use super::connections::Connections;
 use super::error::{ControlError, Mismatch};
 use crate::config::Config;
 use crate::dial::address;
@@ -26,14 +26,15 @@ pub(crate) async fn prepare(
 ) -> Result<(), ControlError> {
     // The home shard first: a database that does not exist is not there either.
     let mut home = connections.get_home(database).await?;
-    prepare_shard(config, &mut home, database).await?;
-    let others = connections
-        .shards()
+    prepare_server(config, &mut home, config.cluster.home, database).await?;
+    super::catalog::learn_shards(&home).await?;
+    let shards = connections.shards();
+    let others = shards
         .iter()
         .filter(|shard| shard.id != config.cluster.home);
     let others = others.map(async |shard| {
         let mut connection = connections.get(shard.id, database).await?;
-        prepare_shard(config, &mut connection, database).await
+        prepare_server(config, &mut connection, shard.id, database).await
     });
     try_join_all(others).await?;
     map::prepare(config, &mut home, database).await
@@ -47,24 +48,21 @@ struct Meta {
     version: i32,
 }
 
-async fn prepare_shard(
+/// The same for one server, which is, or is to be, `shard`.
+pub(crate) async fn prepare_server(
     config: &Config,
-    connection: &mut Lent,
+    connection: &mut Client,
+    shard: ShardId,
     database: &str,
 ) -> Result<(), ControlError> {
-    let shard = connection.shard();
-    if is_current(
-        config,
-        read_meta(connection).await?.as_ref(),
-        shard,
-        database,
-    )? {
+    let meta = read_meta(connection, shard).await?;
+    if is_current(config, meta.as_ref(), shard, database)? {
         return Ok(());
     }
-    let failed = connection.failed();
+    let failed = ControlError::statement(shard);
     let transaction = connection.transaction().await.map_err(&failed)?;
     transaction.batch_execute(LOCK).await.map_err(&failed)?;
-    let meta = read_meta_in(transaction.client(), shard).await?;
+    let meta = read_meta(transaction.client(), shard).await?;
     if is_current(config, meta.as_ref(), shard, database)? {
         return Ok(());
     }
@@ -75,11 +73,7 @@ async fn prepare_shard(
     transaction.commit().await.map_err(failed)
 }
 
-async fn read_meta(connection: &Lent) -> Result<Option<Meta>, ControlError> {
-    read_meta_in(connection, connection.shard()).await
-}
-
-async fn read_meta_in(client: &Client, shard: ShardId) -> Result<Option<Meta>, ControlError> {
+async fn read_meta(client: &Client, shard: ShardId) -> Result<Option<Meta>, ControlError> {
     let failed = ControlError::statement(shard);
     let exists = "SELECT to_regclass('oskol.meta') IS NOT NULL";
     if !client
@@ -111,13 +105,9 @@ fn is_current(
     let (cluster, home) = (&config.cluster.name, config.cluster.home);
     let database = database.to_owned();
     if (&meta.cluster, meta.shard, meta.home) != (cluster, shard.0.into(), home.0.into()) {
-        let at = config
-            .cluster
-            .shards
-            .iter()
-            .find(|candidate| candidate.id == shard);
+        let at = config.cluster.shards.find(shard);
         return Err(ControlError::Mismatch(Mismatch::WrongServer {
-            address: at.map(address).unwrap_or_default(),
+            address: at.as_ref().map(address).unwrap_or_default(),
             configured: shard,
             found: meta.shard,
             cluster: meta.cluster.clone(),

@@ -27,7 +27,7 @@ pub(crate) async fn announce_catalog(
         watched,
         target: Epochs {
             catalog,
-            sequences: 0,
+            ..Epochs::default()
         },
         limit,
     }
@@ -49,8 +49,8 @@ pub(crate) async fn announce_sequences(
         home,
         watched,
         target: Epochs {
-            catalog: 0,
             sequences,
+            ..Epochs::default()
         },
         limit,
     }

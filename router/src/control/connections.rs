@@ -31,25 +31,23 @@ pub(crate) struct Connections {
     config: Arc<Config>,
     dialer: Dialer,
     idle: Mutex<HashMap<Key, Vec<(Client, Instant)>>>,
-    permits: HashMap<ShardId, Arc<Semaphore>>,
+    /// Made when a shard is first asked for.
+    permits: Mutex<HashMap<ShardId, Arc<Semaphore>>>,
 }
 
 impl Connections {
     pub(crate) fn new(config: Arc<Config>, dialer: Dialer) -> Arc<Self> {
-        let shards = config.cluster.shards.iter();
-        let permits = shards
-            .map(|shard| (shard.id, Arc::new(Semaphore::new(PER_SHARD))))
-            .collect();
         Arc::new(Self {
             config,
             dialer,
             idle: Mutex::default(),
-            permits,
+            permits: Mutex::default(),
         })
     }
 
-    pub(crate) fn shards(&self) -> &[ShardConfig] {
-        &self.config.cluster.shards
+    /// Those known by now.
+    pub(crate) fn shards(&self) -> Arc<[ShardConfig]> {
+        self.config.cluster.shards.all()
     }
 
     pub(crate) fn home(&self) -> ShardId {
@@ -58,7 +56,7 @@ impl Connections {
 
     pub(crate) fn home_address(&self) -> String {
         self.shard(self.home())
-            .map(crate::dial::address)
+            .map(|shard| crate::dial::address(&shard))
             .unwrap_or_default()
     }
 
@@ -68,11 +66,9 @@ impl Connections {
         shard: ShardId,
         database: &str,
     ) -> Result<Lent, ControlError> {
-        let permits = self
-            .permits
-            .get(&shard)
-            .ok_or(ControlError::UnknownShard(shard))?;
-        let permit = Arc::clone(permits)
+        self.shard(shard)?;
+        let permit = self
+            .permits_of(shard)
             .acquire_owned()
             .await
             .map_err(|_| ControlError::Stopped)?;
@@ -101,7 +97,7 @@ impl Connections {
     ) -> Result<(Client, tokio::sync::mpsc::Receiver<Notification>), ControlError> {
         let shard = self.shard(self.home())?;
         let connected =
-            management::connect_listening(&self.dialer, &self.config.cluster, shard, database);
+            management::connect_listening(&self.dialer, &self.config.cluster, &shard, database);
         connected
             .await
             .map_err(|error| self.named(error, shard.id, database))
@@ -130,7 +126,7 @@ impl Connections {
 
     async fn connect(&self, shard: ShardId, database: &str) -> Result<Client, ControlError> {
         let config = self.shard(shard)?;
-        let connected = management::connect(&self.dialer, &self.config.cluster, config, database);
+        let connected = management::connect(&self.dialer, &self.config.cluster, &config, database);
         connected
             .await
             .map_err(|error| self.named(error, shard, database))
@@ -150,11 +146,31 @@ impl Connections {
         }
     }
 
-    fn shard(&self, id: ShardId) -> Result<&ShardConfig, ControlError> {
-        let mut shards = self.shards().iter();
-        shards
-            .find(|shard| shard.id == id)
-            .ok_or(ControlError::UnknownShard(id))
+    /// A connection that nobody else is lent, and that is closed when it is dropped: for work that takes long, or that
+    /// changes settings.
+    pub(crate) async fn own(&self, shard: ShardId, database: &str) -> Result<Client, ControlError> {
+        self.connect(shard, database).await
+    }
+
+    /// As [`Self::own`], to a server that is no shard yet.
+    pub(crate) async fn to_server(
+        &self,
+        server: &ShardConfig,
+        database: &str,
+    ) -> Result<Client, ControlError> {
+        let connected = management::connect(&self.dialer, &self.config.cluster, server, database);
+        Ok(connected.await?)
+    }
+
+    fn shard(&self, id: ShardId) -> Result<ShardConfig, ControlError> {
+        let found = self.config.cluster.shards.find(id);
+        found.ok_or(ControlError::UnknownShard(id))
+    }
+
+    fn permits_of(&self, shard: ShardId) -> Arc<Semaphore> {
+        let mut permits = self.permits.lock().unwrap_or_else(PoisonError::into_inner);
+        let made = || Arc::new(Semaphore::new(PER_SHARD));
+        Arc::clone(permits.entry(shard).or_insert_with(made))
     }
 
     fn idle(&self) -> MutexGuard<'_, HashMap<Key, Vec<(Client, Instant)>>> {
@@ -182,6 +198,14 @@ pub(crate) struct Lent {
 impl Lent {
     pub(crate) fn shard(&self) -> ShardId {
         self.key.0
+    }
+
+    pub(crate) fn database(&self) -> &str {
+        &self.key.1
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.owner.config
     }
 
     /// The error of a statement on this connection.

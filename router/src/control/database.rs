@@ -1,10 +1,11 @@
 //! One database as workers see it: what it is planned with, swapped whole when the catalog changes.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use schema::Snapshot;
 use schema::oids::OidMap;
+use tokio::sync::Notify;
 use topology::{ShardId, ShardMap};
 
 /// An open database. Workers keep it and compare [`Self::version`] before each statement.
@@ -16,6 +17,9 @@ pub struct Database {
     opening: u64,
     sequence_epoch: AtomicU64,
     released: AtomicBool,
+    /// The shard whose buckets are about to move, plus one; 0: none are.
+    held: AtomicU32,
+    let_go: Notify,
     state: RwLock<Arc<DatabaseState>>,
 }
 
@@ -28,7 +32,7 @@ pub struct DatabaseState {
     pub map: Arc<ShardMap>,
     /// By position of the shard in [`Self::shards`]; `None`: the same OIDs as on the home shard.
     pub oids: Vec<Option<OidMap>>,
-    /// All shards in the order of the configuration.
+    /// All shards, ascending.
     pub shards: Vec<ShardId>,
 }
 
@@ -55,6 +59,8 @@ impl Database {
             opening,
             sequence_epoch: AtomicU64::new(opening),
             released: AtomicBool::new(false),
+            held: AtomicU32::new(0),
+            let_go: Notify::new(),
             state: RwLock::new(Arc::new(state)),
         }
     }
@@ -90,10 +96,46 @@ impl Database {
     /// Puts a new state in place under the next version.
     pub(crate) fn swap(&self, mut state: DatabaseState) {
         let mut current = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        // Two may read at a time: what was read before a bucket moved must not take the place of what was read after.
+        let newer = current.map.epoch() > state.map.epoch();
+        if newer && current.map.shards() == state.map.shards() {
+            state.map = Arc::clone(&current.map);
+        }
         state.version = current.version + 1;
         let version = state.version;
         *current = Arc::new(state);
         self.version.store(version, Ordering::Release);
+    }
+
+    /// The shard whose buckets move at this moment: what would begin now waits for [`Self::wait_until_let_go`], and
+    /// transactions that are on that shard already come to their end. One load, for every message.
+    #[inline]
+    pub fn held_shard(&self) -> Option<ShardId> {
+        let held = self.held.load(Ordering::Acquire);
+        // A shard's number has 16 bits.
+        held.checked_sub(1).map(|shard| ShardId(shard as u16))
+    }
+
+    pub(crate) fn hold(&self, shard: ShardId) {
+        self.held.store(u32::from(shard.0) + 1, Ordering::Release);
+    }
+
+    pub(crate) fn let_go(&self) {
+        self.held.store(0, Ordering::Release);
+        self.let_go.notify_waiters();
+    }
+
+    /// Returns when nothing is held.
+    pub async fn wait_until_let_go(&self) {
+        loop {
+            let let_go = self.let_go.notified();
+            tokio::pin!(let_go);
+            let_go.as_mut().enable();
+            if self.held_shard().is_none() {
+                return;
+            }
+            let_go.await;
+        }
     }
 
     /// `epoch` is the catalog's.

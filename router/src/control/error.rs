@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use topology::{MapError, ShardId};
 
+use super::moves::MoveError;
 use crate::error::RouterError;
 use crate::management::{ManagementError, reason};
 use wire::sqlstate;
@@ -25,7 +26,7 @@ pub enum ControlError {
     Document(#[from] schema::DocumentError),
     #[error(transparent)]
     Map(#[from] MapError),
-    #[error("shard {0} is not in the configuration")]
+    #[error("shard {0} is not a shard of the cluster")]
     UnknownShard(ShardId),
     #[error("{0}")]
     Mismatch(Mismatch),
@@ -35,6 +36,18 @@ pub enum ControlError {
     Busy,
     #[error("the router is shutting down")]
     Stopped,
+    /// What an admin wants cannot be done now.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl From<MoveError> for ControlError {
+    fn from(error: MoveError) -> Self {
+        match error {
+            MoveError::Control(error) => error,
+            other => Self::Refused(other.to_string()),
+        }
+    }
 }
 
 /// The configuration and what the shards themselves say do not go together.
@@ -50,15 +63,6 @@ pub enum Mismatch {
         found: i32,
         cluster: String,
         home: i32,
-    },
-    #[error(
-        "database \"{database}\" has rows on shard {shard} ({address}), which the configuration \
-        does not name"
-    )]
-    MissingShard {
-        database: String,
-        shard: i32,
-        address: String,
     },
     #[error(
         "in database \"{database}\" shard {shard} is at {stored}, but the configuration says \
@@ -92,7 +96,6 @@ impl Mismatch {
                 cluster.name and cluster.home the values they had at first."
                     .into()
             }
-            Self::MissingShard { .. } => "Name the shard in the configuration.".into(),
             Self::OtherAddress { shard, .. } => format!(
                 "Another router lives, and uses the old address. If shard {shard} has moved, stop that \
                  router first."
@@ -136,6 +139,7 @@ impl From<ControlError> for RouterError {
                 Self::new(sqlstate::CONFIG_FILE_ERROR, text).hint(mismatch.hint())
             }
             ControlError::Timeout { .. } => Self::new(sqlstate::QUERY_CANCELED, text),
+            ControlError::Refused(_) => Self::new("55000", text),
             ControlError::Busy => Self::new(sqlstate::TOO_MANY_CONNECTIONS, text),
             ControlError::Stopped => Self::new(sqlstate::ADMIN_SHUTDOWN, text),
         }

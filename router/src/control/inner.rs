@@ -33,6 +33,8 @@ pub(crate) struct Inner {
     pub(super) recover_now: Notify,
     /// Sessions wait for several shards.
     pub(super) stalled: Notify,
+    /// Buckets are to be moved.
+    pub(super) moves_wanted: Notify,
     pub(super) stop: channel::Sender<bool>,
     pub(super) thread: Mutex<Option<JoinHandle<()>>>,
     pub(super) workers: Vec<WorkerHandle>,

@@ -1,5 +1,6 @@
 //! Reads what a database is planned with: catalog, shard map, OIDs of every shard.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
@@ -7,6 +8,7 @@ use schema::oids::{OidDocument, OidMap};
 use schema::{Snapshot, sql};
 use topology::{ShardId, ShardMap};
 
+use super::catalog;
 use super::connections::{Connections, Lent};
 use super::database::DatabaseState;
 use super::error::ControlError;
@@ -26,10 +28,19 @@ pub(crate) async fn load(
     previous: Option<&DatabaseState>,
 ) -> Result<Loaded, ControlError> {
     let home = connections.get_home(database).await?;
-    // OIDs of all shards are read while the catalog is.
-    let (snapshot, documents) = tokio::join!(read_home(&home), read_oids(connections, database));
-    let (snapshot, map) = snapshot?;
-    let shards: Vec<ShardId> = connections.shards().iter().map(|shard| shard.id).collect();
+    let known: Vec<ShardId> = connections.shards().iter().map(|shard| shard.id).collect();
+    // OIDs of the shards that are known are read while the catalog is.
+    let (read, mut documents) =
+        tokio::join!(read_home(&home), read_oids(connections, database, known));
+    let (snapshot, map) = read?;
+    let new = map.shards().iter().copied();
+    let new = new.filter(|shard| !documents.contains_key(shard)).collect();
+    documents.extend(read_oids(connections, database, new).await);
+    let shards = map.shards().to_vec();
+    let documents: Vec<_> = shards
+        .iter()
+        .filter_map(|shard| documents.remove(shard))
+        .collect();
     let complete = documents.iter().all(Result::is_ok);
     let oids = oid_maps(&shards, connections.home(), documents, previous)?;
     let (snapshot, map) = (Arc::new(snapshot), Arc::new(map));
@@ -45,14 +56,38 @@ pub(crate) async fn load(
     })
 }
 
+/// The state with the shard map of now; the catalog is that of before.
+///
+/// # Errors
+/// As [`load`]; and `None` where shards have come or gone, so that all must be read.
+pub(crate) async fn load_map(
+    connections: &Arc<Connections>,
+    database: &str,
+    previous: &DatabaseState,
+) -> Result<Option<DatabaseState>, ControlError> {
+    let home = connections.get_home(database).await?;
+    let map = read_map(&home).await?;
+    let same = map.shards() == previous.map.shards();
+    Ok(same.then(|| DatabaseState {
+        map: Arc::new(map),
+        ..previous.clone()
+    }))
+}
+
 async fn read_home(home: &Lent) -> Result<(Snapshot, ShardMap), ControlError> {
     let failed = home.failed();
     let row = home.query_one(sql::SNAPSHOT, &[]).await.map_err(&failed)?;
     let snapshot = Snapshot::from_json(row.get(0))?;
+    // After the catalog, as its epoch stands for both.
+    Ok((snapshot, read_map(home).await?))
+}
+
+async fn read_map(home: &Lent) -> Result<ShardMap, ControlError> {
+    catalog::learn_shards(home).await?;
     let map = "SELECT (SELECT map_epoch FROM oskol.meta),
-        (SELECT array_agg(id) FROM oskol.shards),
+        (SELECT array_agg(id) FROM oskol.shards WHERE state IN ('active', 'draining')),
         (SELECT array_agg(shard ORDER BY bucket) FROM oskol.buckets)";
-    let row = home.query_one(map, &[]).await.map_err(failed)?;
+    let row = home.query_one(map, &[]).await.map_err(home.failed())?;
     let ids = |column| -> Vec<ShardId> {
         let ids: Option<Vec<i32>> = row.get(column);
         // Checks on the tables keep them within 16 bits.
@@ -61,23 +96,27 @@ async fn read_home(home: &Lent) -> Result<(Snapshot, ShardMap), ControlError> {
             .map(|id| ShardId(id as u16))
             .collect()
     };
-    let map = ShardMap::new(row.get::<_, i64>(0) as u64, home.shard(), ids(1), ids(2))?;
-    Ok((snapshot, map))
+    let epoch = row.get::<_, i64>(0) as u64;
+    Ok(ShardMap::new(epoch, home.shard(), ids(1), ids(2))?)
 }
+
+type Documents = BTreeMap<ShardId, Result<OidDocument, ControlError>>;
 
 async fn read_oids(
     connections: &Arc<Connections>,
     database: &str,
-) -> Vec<Result<OidDocument, ControlError>> {
-    let documents = connections.shards().iter().map(async |shard| {
-        let connection = connections.get(shard.id, database).await?;
-        let row = connection
-            .query_one(sql::OIDS, &[])
-            .await
-            .map_err(connection.failed())?;
-        Ok(OidDocument::from_json(row.get(0))?)
+    shards: Vec<ShardId>,
+) -> Documents {
+    let documents = shards.into_iter().map(async |shard| {
+        let read = async {
+            let connection = connections.get(shard, database).await?;
+            let row = connection.query_one(sql::OIDS, &[]).await;
+            let row = row.map_err(connection.failed())?;
+            Ok(OidDocument::from_json(row.get(0))?)
+        };
+        (shard, read.await)
     });
-    join_all(documents).await
+    join_all(documents).await.into_iter().collect()
 }
 
 /// By shard; `None` where nothing differs from the home shard.

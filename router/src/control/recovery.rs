@@ -217,7 +217,7 @@ impl Recovery {
             .map(|found| &*found.gid)
             .collect();
         for database in databases {
-            for shard in self.connections.shards() {
+            for shard in self.connections.shards().iter() {
                 if let Err(error) = self.sweep_shard(shard.id, database, &gids).await {
                     tracing::debug!(shard = %shard.id, %error, "old decisions stay");
                 }
@@ -297,7 +297,7 @@ impl Recovery {
         // One that cannot be reached does not keep the others waiting.
         let ended = join_all(shards.iter().map(async |shard| {
             let connection = self.connections.get(*shard, database).await?;
-            end_branch(&connection, &gid, outcome).await
+            end_prepared(&connection, &gid, outcome).await
         }));
         ended.await.into_iter().collect::<Result<(), _>>()?;
         Ok(outcome)
@@ -311,7 +311,7 @@ impl Recovery {
     ) -> Result<(), ControlError> {
         for (shard, gid) in decided {
             let connection = self.connections.get(*shard, database).await?;
-            end_branch(&connection, gid, Outcome::Committed).await?;
+            end_prepared(&connection, gid, Outcome::Committed).await?;
         }
         Ok(())
     }
@@ -324,8 +324,27 @@ impl Recovery {
     }
 }
 
+/// COMMIT PREPARED on `shards` of what its lead has decided; what is done already is done.
+pub(crate) async fn commit_decided(
+    connections: &Arc<Connections>,
+    database: &str,
+    id: &GlobalId,
+    shards: &[ShardId],
+) -> Result<(), ControlError> {
+    let gid = id.to_string();
+    for shard in shards {
+        let connection = connections.get(*shard, database).await?;
+        end_prepared(&connection, &gid, Outcome::Committed).await?;
+    }
+    Ok(())
+}
+
 /// Looks first, as someone else may have been quicker, and then does what was decided.
-async fn end_branch(connection: &Lent, gid: &str, outcome: Outcome) -> Result<(), ControlError> {
+pub(crate) async fn end_prepared(
+    connection: &Lent,
+    gid: &str,
+    outcome: Outcome,
+) -> Result<(), ControlError> {
     let failed = connection.failed();
     let verb = match outcome {
         Outcome::Committed => "COMMIT",

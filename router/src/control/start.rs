@@ -120,6 +120,7 @@ async fn begin(
         releases,
         metrics,
         board,
+        workers: workers.clone(),
     };
     let inner = Arc::new(Inner {
         config,
@@ -134,6 +135,7 @@ async fn begin(
         gate: Default::default(),
         recover_now: Notify::new(),
         stalled: Notify::new(),
+        moves_wanted: Notify::new(),
         stop: channel::channel(false).0,
         thread: Default::default(),
         workers,
@@ -144,8 +146,8 @@ async fn begin(
 
 /// Everything that is wrong with any shard, at once.
 async fn check_shards(config: &Config, connections: &Arc<Connections>) -> Result<(), StartError> {
-    let checks = connections
-        .shards()
+    let shards = connections.shards();
+    let checks = shards
         .iter()
         .map(|shard| check_shard(config, connections, shard));
     let (mut facts, mut findings) = (Vec::new(), Vec::new());
@@ -206,6 +208,7 @@ impl Inner {
     async fn stand(self: Arc<Self>, mut releases: tokio_mpsc::Receiver<String>) {
         let recovery = tokio::spawn(Arc::clone(&self).recover());
         let deadlocks = tokio::spawn(Deadlocks::new(Arc::clone(&self)).watch());
+        let moves = tokio::spawn(super::moves::watch(Arc::clone(&self)));
         let mut stop = self.stop.subscribe();
         loop {
             tokio::select! {
@@ -216,6 +219,7 @@ impl Inner {
         }
         recovery.abort();
         deadlocks.abort();
+        moves.abort();
         self.sign_off().await;
     }
 

@@ -16,9 +16,11 @@ use super::CLUSTER_DATABASE;
 use super::connections::Connections;
 use super::database::{Database, DatabaseState};
 use super::error::ControlError;
-use super::load::{Loaded, load};
+use super::holds::{self, Holds};
+use super::load::{Loaded, load, load_map};
 use crate::admin::Board;
 use crate::metrics::Metrics;
+use crate::worker::WorkerHandle;
 
 /// Between signs of life. Others stop waiting for a router that gave none for [`SILENCE`].
 pub(crate) const BEAT: Duration = Duration::from_secs(2);
@@ -55,6 +57,8 @@ pub(crate) struct Identity {
 pub(crate) struct Epochs {
     pub(crate) catalog: u64,
     pub(crate) sequences: u64,
+    /// Of the shard map.
+    pub(crate) map: u64,
 }
 
 /// An open database and the means to keep it.
@@ -67,6 +71,7 @@ pub(crate) struct Watched {
     pub(crate) poke: Notify,
     /// Something was said on the channel.
     pub(crate) heard: Notify,
+    pub(crate) holds: Holds,
 }
 
 /// What a watch needs of the control plane.
@@ -78,6 +83,7 @@ pub(crate) struct Surroundings {
     pub(crate) releases: mpsc::Sender<String>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) board: Arc<Board>,
+    pub(crate) workers: Vec<WorkerHandle>,
 }
 
 impl Surroundings {
@@ -106,12 +112,14 @@ pub(crate) async fn open(around: &Surroundings, name: &str) -> Result<Arc<Watche
     loop {
         let loaded = around.load(name, None).await?;
         let read = loaded.state.snapshot.epoch;
+        let map = loaded.state.map.epoch();
         let seen = Epochs {
             catalog: read,
-            sequences: 0,
+            map,
+            ..Epochs::default()
         };
         let now = beat(&home, &around.identity, seen).await.map_err(&failed)?;
-        if now.catalog == read {
+        if (now.catalog, now.map) == (read, map) {
             let database = Arc::new(Database::new(name, loaded.state));
             database.void_leases(now.sequences);
             let (seen, _) = watch::channel(now);
@@ -123,6 +131,7 @@ pub(crate) async fn open(around: &Surroundings, name: &str) -> Result<Arc<Watche
                 complete,
                 poke,
                 heard,
+                holds: Holds::default(),
             }));
         }
     }
@@ -154,7 +163,8 @@ async fn beat(
     identity: &Identity,
     seen: Epochs,
 ) -> Result<Epochs, tokio_postgres::Error> {
-    let sql = "SELECT epoch, sequence_epoch FROM oskol.beat($1, $2, $3, $4)";
+    let sql = "SELECT b.epoch, b.sequence_epoch, m.map_epoch
+        FROM oskol.beat($1, $2, $3, $4) b, oskol.meta m";
     let (catalog, sequences) = (seen.catalog as i64, seen.sequences as i64);
     let router = i64::from(identity.router);
     let row = client
@@ -164,13 +174,14 @@ async fn beat(
     Ok(Epochs {
         catalog: epoch(0),
         sequences: epoch(1),
+        map: epoch(2),
     })
 }
 
 /// One connection's worth of watching.
 struct Session<'a> {
     around: &'a Surroundings,
-    watched: &'a Watched,
+    watched: &'a Arc<Watched>,
 }
 
 impl Session<'_> {
@@ -223,7 +234,9 @@ impl Session<'_> {
                 ..seen
             };
             if now.catalog != seen.catalog || !self.watched.complete.load(Ordering::Relaxed) {
-                reached.catalog = self.load().await?;
+                (reached.catalog, reached.map) = self.load().await?;
+            } else if now.map != seen.map {
+                (reached.catalog, reached.map) = self.load_map().await?;
             }
             if reached == seen {
                 return Ok(());
@@ -234,17 +247,33 @@ impl Session<'_> {
         }
     }
 
-    async fn load(&self) -> Result<u64, ControlError> {
+    /// The epochs of the catalog and of the shard map that are in use from now on.
+    async fn load(&self) -> Result<(u64, u64), ControlError> {
         let database = &self.watched.database;
         let before = database.state();
         let Loaded { state, complete } = self.around.load(database.name(), Some(&before)).await?;
-        let epoch = state.snapshot.epoch;
+        let epochs = (state.snapshot.epoch, state.map.epoch());
         // Read again only for want of a shard's OIDs, and for nothing: plans stay good.
-        if complete || epoch != before.snapshot.epoch {
+        if complete || epochs != (before.snapshot.epoch, before.map.epoch()) {
             database.swap(state);
         }
         self.watched.complete.store(complete, Ordering::Relaxed);
-        Ok(epoch)
+        Ok(epochs)
+    }
+
+    /// As [`Self::load`], where buckets have moved and nothing else has changed.
+    async fn load_map(&self) -> Result<(u64, u64), ControlError> {
+        let database = &self.watched.database;
+        let before = database.state();
+        let read = load_map(&self.around.connections, database.name(), &before).await?;
+        let Some(state) = read else {
+            return self.load().await;
+        };
+        let epochs = (state.snapshot.epoch, state.map.epoch());
+        self.around.metrics.control.map_epoch.set(epochs.1);
+        self.around.board.set_map(Arc::clone(&state.map));
+        database.swap(state);
+        Ok(epochs)
     }
 
     async fn timely_beat(&self, client: &Client, seen: Epochs) -> Result<Epochs, ControlError> {
@@ -268,6 +297,7 @@ impl Session<'_> {
 
     async fn hear(&self, said: &Notification) {
         self.watched.heard.notify_waiters();
+        holds::hear(self.around, self.watched, said.payload());
         if let Some(name) = said.payload().strip_prefix(RELEASE) {
             // Full or gone: then the control plane has other worries, and DROP DATABASE says who is left.
             let _ = self.around.releases.send(name.to_owned()).await;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::runtime::LocalOptions;
 use tokio::sync::oneshot;
+use topology::ShardId;
 
 use super::{Shared, report, stalled};
 use crate::backend::connect::Connector;
@@ -136,11 +137,28 @@ fn take(state: &Rc<WorkerState>, shared: &Shared, message: WorkerMessage) {
             let _ = answer.send(stalled::list(state));
         }
         WorkerMessage::BreakDeadlock(victim) => stalled::break_deadlock(state, victim),
+        WorkerMessage::Drained {
+            database,
+            shard,
+            answer,
+        } => {
+            let _ = answer.send(drained(state, &database, shard));
+        }
         WorkerMessage::Report(answer) => {
             let _ = answer.send(report::of(state));
         }
         WorkerMessage::Shutdown => {}
     }
+}
+
+/// No session of `database` is on `shard`, or in the middle of a statement that may come there. Then all of them are shut:
+/// one in a transaction on other shards goes on only when the database lets go.
+fn drained(state: &WorkerState, database: &str, shard: ShardId) -> bool {
+    let sessions = state.sessions.borrow();
+    let of_database = || sessions.values().filter(|s| &*s.database == database);
+    let drained = of_database().all(|session| session.is_away_from(shard));
+    of_database().for_each(|session| session.shut.set(drained));
+    drained
 }
 
 /// Handshake, then the session. Boxed in parts, so that an idle session keeps only what it needs.

@@ -1,5 +1,5 @@
-//! Sessions of the admin database: SHOW and nothing else, in both query protocols. They use no
-//! server connection, so they work when shards do not.
+//! Sessions of the admin database, in both query protocols. SHOW uses no server connection, so it works when shards do
+//! not.
 
 use std::sync::Arc;
 
@@ -151,7 +151,7 @@ impl AdminSession {
             t::BIND => write::bind_complete(&mut self.out),
             t::CLOSE => write::close_complete(&mut self.out),
             t::DESCRIBE => self.describe(body)?,
-            t::EXECUTE => match self.statement {
+            t::EXECUTE => match &self.statement {
                 Some(command) => reply::rows(&command.run(&self.state).await?, &mut self.out),
                 None => write::empty_query_response(&mut self.out),
             },
@@ -171,7 +171,7 @@ impl AdminSession {
         if describe.kind == StatementOrPortal::Statement {
             write::parameter_description(&mut self.out, []);
         }
-        match self.statement {
+        match &self.statement {
             Some(command) => reply::describe(command.columns(), &mut self.out),
             None => write::no_data(&mut self.out),
         }

@@ -1,5 +1,6 @@
-//! A session that was chosen to end a deadlock over several shards: its statement was cancelled, and the client is told
-//! why, as PostgreSQL tells it of its own.
+//! Errors of shards that mean something else to the client: a session that was chosen to end a deadlock over several shards,
+//! and whose statement was cancelled, is told why; a row that was written to a shard that its bucket has left, by this router,
+//! which has not heard of it yet, is a reason to try again.
 
 use bytes::BytesMut;
 use wire::backend::{ErrorResponse, Severity};
@@ -9,11 +10,14 @@ use super::shared::SessionShared;
 use crate::error::RouterError;
 
 const CANCELLED: &str = "57014";
+/// Of `oskol.refuse_moved`.
+const MOVED: &[u8] = b"COSK01\0";
 
 /// In place of the shard's "canceling statement due to user request"; `None`: the error is another one.
 pub(super) fn told_instead(session: &SessionShared, message: &[u8]) -> Option<BytesMut> {
     if session.deadlock.borrow().is_none() {
-        return None;
+        let is_moved = message.windows(MOVED.len()).any(|bytes| bytes == MOVED);
+        return is_moved.then(moved);
     }
     let error = ErrorResponse::parse(message.get(5..)?).ok()?;
     if error.sqlstate() != CANCELLED {
@@ -26,4 +30,12 @@ pub(super) fn told_instead(session: &SessionShared, message: &[u8]) -> Option<By
     let mut out = BytesMut::new();
     error_response(&mut out, Severity::Error, &deadlock);
     Some(out)
+}
+
+fn moved() -> BytesMut {
+    let moved = RouterError::new("40001", "the row is being moved to another shard")
+        .hint("Run the transaction again.");
+    let mut out = BytesMut::new();
+    error_response(&mut out, Severity::Error, &moved);
+    out
 }

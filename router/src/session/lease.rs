@@ -196,7 +196,7 @@ pub(super) fn cancelled() -> RouterError {
 }
 
 /// Ready once the client has left.
-fn until_gone(client: &crate::stream::Stream, cx: &mut Context<'_>) -> Poll<()> {
+pub(super) fn until_gone(client: &crate::stream::Stream, cx: &mut Context<'_>) -> Poll<()> {
     if client_is_gone(client, cx) {
         Poll::Ready(())
     } else {

@@ -316,11 +316,24 @@ pub struct SessionShared {
     pub waits_since: Cell<u32>,
     /// The worker's tick at which it got its client's last message.
     pub busy_since: Cell<u32>,
+    /// It waits until its database lets go of what moves.
+    pub held: Cell<bool>,
+    /// As long as something moves, an open transaction of it has to wait, too.
+    pub shut: Cell<bool>,
+    /// COPY FROM STDIN is under way.
+    pub copying: Cell<bool>,
     /// The session was chosen to end a deadlock, and its statement is being cancelled: what is said of it.
     pub deadlock: RefCell<Option<Box<str>>>,
 }
 
 impl SessionShared {
+    /// Nothing that it has begun is on `shard`, or may still come there.
+    pub fn is_away_from(&self, shard: ShardId) -> bool {
+        let at_work = matches!(self.status.get(), 0 | WAITING) && !self.held.get();
+        let is_on = |target: &CancelTarget| target.shard == shard;
+        !at_work && !self.copying.get() && !self.targets.borrow().iter().any(is_on)
+    }
+
     /// Shards with a server connection in use by the session.
     pub fn shards(&self) -> Vec<ShardId> {
         let targets = self.targets.borrow();

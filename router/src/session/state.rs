@@ -108,6 +108,7 @@ impl Session {
     async fn wait_for_client(&mut self, inbuf: &mut BytesMut) -> Result<(), Fault> {
         let stop = Rc::clone(&self.shared);
         self.shared.status.set(self.transaction.state.byte());
+        self.shared.copying.set(self.copy.is_some());
         self.shared.waits_since.set(self.worker.ticks.get());
         // In the middle of a pipeline something may still wait there for the Sync.
         if self.out.is_empty() && self.out.capacity() > 0 {
@@ -163,6 +164,9 @@ impl Session {
                 inbuf.reserve(header.length.saturating_sub(inbuf.len()));
                 return Ok(());
             };
+            if let Some(shard) = self.database.held_shard() {
+                Box::pin(self.wait_until_let_go(shard)).await?;
+            }
             self.serving = header.tag != wire::frontend::tag::TERMINATE;
             self.message(header.tag, message).await?;
             self.serving = false;

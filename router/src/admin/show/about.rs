@@ -2,6 +2,7 @@
 
 use super::Rows;
 use crate::admin::Command;
+use crate::admin::operations::STATEMENTS;
 use crate::admin::table::{Column, boolean, row, text};
 use crate::config::{Config, listing};
 
@@ -25,7 +26,11 @@ pub fn config(config: &Config) -> Rows {
 
 pub fn help() -> Rows {
     let row = |command: Command| row![format!("SHOW {}", command.name()), command.purpose()];
-    Command::ALL.into_iter().map(row).collect()
+    let shows = Command::ALL.into_iter().map(row);
+    let does = STATEMENTS
+        .into_iter()
+        .map(|(statement, purpose)| row![statement, purpose]);
+    shows.chain(does).collect()
 }
 
 pub fn version() -> Rows {

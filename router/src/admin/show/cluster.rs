@@ -51,7 +51,7 @@ pub fn shards(state: &AdminState) -> Rows {
             status.and_then(|status| status.fault.as_deref()),
         ]
     };
-    state.config.cluster.shards.iter().map(row).collect()
+    state.config.cluster.shards.all().iter().map(row).collect()
 }
 
 fn state_name(serves: Option<bool>) -> &'static str {

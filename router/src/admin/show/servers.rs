@@ -33,7 +33,8 @@ pub const SERVERS: &[Column] = &[
 
 /// One row a shard, all workers together.
 pub fn pools(config: &Config, reports: &[WorkerReport]) -> Rows {
-    let shards = config.cluster.shards.iter().map(|shard| (shard.id, [0; 3]));
+    let shards = config.cluster.shards.all();
+    let shards = shards.iter().map(|shard| (shard.id, [0; 3]));
     let mut sums: BTreeMap<_, [usize; 3]> = shards.collect();
     for pool in reports.iter().flat_map(|report| &report.pools) {
         let sum = sums.entry(pool.shard).or_default();

@@ -41,17 +41,16 @@ pub(super) async fn prepare(
 ) -> Result<(), ControlError> {
     let failed = home.failed();
     let stored = read_shards(home).await.map_err(&failed)?;
-    check_all_configured(config, &stored, database)?;
     if let Some(mismatch) = moved(config, &stored, database) {
         wait_for_silence(config, home, mismatch).await?;
-    } else if stored.len() == config.cluster.shards.len() {
+    } else if !stored.is_empty() {
+        tell_strangers(config, &stored, database);
         return Ok(());
     }
     let transaction = home.transaction().await.map_err(&failed)?;
     transaction.batch_execute(LOCK).await.map_err(&failed)?;
     let stored = read_shards(transaction.client()).await.map_err(&failed)?;
-    check_all_configured(config, &stored, database)?;
-    write_shards(&config.cluster.shards, &transaction)
+    write_shards(&config.cluster.shards.all(), &stored, &transaction)
         .await
         .map_err(&failed)?;
     if stored.is_empty() {
@@ -62,7 +61,8 @@ pub(super) async fn prepare(
 }
 
 async fn read_shards(client: &Client) -> Result<Vec<StoredShard>, tokio_postgres::Error> {
-    let sql = "SELECT id, host, port FROM oskol.shards ORDER BY id";
+    let sql =
+        "SELECT id, host, port FROM oskol.shards WHERE state IN ('active', 'draining') ORDER BY id";
     let rows = client.query(sql, &[]).await?;
     let stored = |row: &tokio_postgres::Row| StoredShard {
         id: row.get(0),
@@ -72,28 +72,22 @@ async fn read_shards(client: &Client) -> Result<Vec<StoredShard>, tokio_postgres
     Ok(rows.iter().map(stored).collect())
 }
 
-fn check_all_configured(
-    config: &Config,
-    stored: &[StoredShard],
-    database: &str,
-) -> Result<(), ControlError> {
-    let shards = &config.cluster.shards;
-    let is_missing = |stored: &&StoredShard| !shards.iter().any(|shard| stored.is(shard));
-    match stored.iter().find(is_missing) {
-        None => Ok(()),
-        Some(missing) => Err(ControlError::Mismatch(Mismatch::MissingShard {
-            database: database.to_owned(),
-            shard: missing.id,
-            address: format!("{}:{}", missing.host, missing.port),
-        })),
+/// A shard of the configuration that is none of the cluster's has none of its tables.
+fn tell_strangers(config: &Config, stored: &[StoredShard], database: &str) {
+    for shard in config.cluster.shards.all().iter() {
+        if !stored.iter().any(|stored| stored.is(shard)) {
+            tracing::warn!(shard = %shard.id, database, "a shard of the configuration is not in the cluster: add it with oskol shard add");
+        }
     }
 }
 
 /// The first shard that is configured at another address than the stored one.
 fn moved(config: &Config, stored: &[StoredShard], database: &str) -> Option<Mismatch> {
     let find = |stored: &StoredShard| {
-        let mut shards = config.cluster.shards.iter();
-        let shard = shards.find(|shard| stored.is(shard) && !stored.is_at_address_of(shard))?;
+        let shards = config.cluster.shards.all();
+        let shard = shards
+            .iter()
+            .find(|shard| stored.is(shard) && !stored.is_at_address_of(shard))?;
         Some(Mismatch::OtherAddress {
             database: database.to_owned(),
             shard: shard.id,
@@ -129,14 +123,17 @@ async fn wait_for_silence(
     }
 }
 
+/// All of them at first; later the addresses and weights of those that are known.
 async fn write_shards(
     shards: &[ShardConfig],
+    stored: &[StoredShard],
     transaction: &Transaction<'_>,
 ) -> Result<(), tokio_postgres::Error> {
     let sql = "INSERT INTO oskol.shards (id, host, port, weight) VALUES ($1, $2, $3, $4)
         ON CONFLICT (id) DO UPDATE SET host = excluded.host, port = excluded.port,
         weight = excluded.weight";
-    for shard in shards {
+    let is_known = |shard: &&ShardConfig| stored.is_empty() || stored.iter().any(|s| s.is(shard));
+    for shard in shards.iter().filter(is_known) {
         let (id, port) = (i32::from(shard.id.0), i32::from(shard.port));
         transaction
             .execute(sql, &[&id, &shard.host, &port, &shard.weight])
@@ -161,10 +158,10 @@ async fn write_buckets(
 }
 
 fn weighted(config: &Config) -> Vec<WeightedShard> {
-    let shards = config.cluster.shards.iter();
+    let shards = config.cluster.shards.all();
     let weighted = |shard: &ShardConfig| WeightedShard {
         id: shard.id,
         weight: shard.weight,
     };
-    shards.map(weighted).collect()
+    shards.iter().map(weighted).collect()
 }

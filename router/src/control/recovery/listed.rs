@@ -119,9 +119,9 @@ async fn in_time(
 
 /// Asks every shard for the prepared transactions of `cluster`.
 pub(super) async fn list(connections: &Arc<Connections>, cluster: &str) -> Listed {
+    let shards = connections.shards();
     let lists = join_all(
-        connections
-            .shards()
+        shards
             .iter()
             .map(async |shard| (shard.id, in_time(connections, shard.id, cluster).await)),
     );

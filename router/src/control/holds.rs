@@ -1,0 +1,247 @@
+//! This router's part in a move of buckets: it holds what its clients would begin, says so once nothing of theirs is on its
+//! way to the source, and lets go when the outcome is known and it routes by the map that follows from it.
+//!
+//! Takes what the mover says on the database's channel. A hold is known by the global transaction that moves the buckets.
+//! When the mover falls silent this router settles that transaction itself, so that no timeout ever leaves in doubt which
+//! map is true: what was not decided by then is rolled back.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::sync::{Notify, oneshot};
+use topology::ShardId;
+
+use super::catalog;
+use super::error::ControlError;
+use super::gid::GlobalId;
+use super::recovery;
+use super::watch::{CHANNEL, SEEN, Surroundings, Watched};
+use crate::worker::WorkerMessage;
+
+/// Followed by the transaction, source, target, and how long to hold in milliseconds.
+pub(crate) const HOLD: &str = "hold ";
+/// Followed by the transaction: it is over, one way or the other.
+pub(crate) const GO: &str = "go ";
+/// Between looks at what is still under way.
+const LOOK: Duration = Duration::from_millis(3);
+/// Between tries to learn the outcome.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// What a database knows of holds.
+#[derive(Debug, Default)]
+pub(crate) struct Holds {
+    under_way: AtomicBool,
+    /// The transaction that was over last.
+    over: RwLock<String>,
+    said_over: Notify,
+}
+
+impl Holds {
+    fn is_over(&self, gid: &str) -> bool {
+        *self.over.read().unwrap_or_else(PoisonError::into_inner) == gid
+    }
+
+    fn set_over(&self, gid: &str) {
+        gid.clone_into(&mut self.over.write().unwrap_or_else(PoisonError::into_inner));
+        self.said_over.notify_waiters();
+    }
+
+    async fn until_over(&self, gid: &str) {
+        loop {
+            let said = self.said_over.notified();
+            tokio::pin!(said);
+            said.as_mut().enable();
+            if self.is_over(gid) {
+                return;
+            }
+            said.await;
+        }
+    }
+}
+
+/// One move, as its mover announces it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Hold {
+    pub(crate) gid: String,
+    pub(crate) source: ShardId,
+    pub(crate) target: ShardId,
+    pub(crate) limit: Duration,
+}
+
+impl Hold {
+    pub(crate) fn announcement(&self) -> String {
+        let Self {
+            gid,
+            source,
+            target,
+            limit,
+        } = self;
+        format!("{HOLD}{gid} {source} {target} {}", limit.as_millis())
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let mut words = text.split(' ');
+        let mut number = || words.next();
+        let gid = number()?.to_owned();
+        let source = ShardId(number()?.parse().ok()?);
+        let target = ShardId(number()?.parse().ok()?);
+        let limit = Duration::from_millis(number()?.parse().ok()?);
+        Some(Self {
+            gid,
+            source,
+            target,
+            limit,
+        })
+    }
+}
+
+/// Takes up what concerns holds in a notification.
+pub(crate) fn hear(around: &Surroundings, watched: &Arc<Watched>, said: &str) {
+    if let Some(gid) = said.strip_prefix(GO) {
+        watched.holds.set_over(gid);
+    }
+    let hold = said.strip_prefix(HOLD).and_then(Hold::parse);
+    // One at a time: the mover of a second one waits in vain for this router, and tries again.
+    if let Some(hold) = hold
+        && !watched.holds.under_way.swap(true, Ordering::AcqRel)
+    {
+        let part = Part {
+            around: around.clone(),
+            watched: Arc::clone(watched),
+            hold,
+        };
+        tokio::spawn(part.run());
+    }
+}
+
+struct Part {
+    around: Surroundings,
+    watched: Arc<Watched>,
+    hold: Hold,
+}
+
+impl Part {
+    async fn run(self) {
+        let began = std::time::Instant::now();
+        self.watched.database.hold(self.hold.source);
+        tokio::select! {
+            () = self.watched.holds.until_over(&self.hold.gid) => {}
+            () = tokio::time::sleep(self.hold.limit) => {}
+            () = self.take_part() => {}
+        }
+        while let Err(error) = self.conclude().await {
+            tracing::warn!(gid = self.hold.gid, %error, "clients wait: the outcome of a move is not known yet");
+            tokio::time::sleep(RETRY).await;
+        }
+        self.watched.database.let_go();
+        self.watched.holds.under_way.store(false, Ordering::Release);
+        tracing::debug!(gid = self.hold.gid, took = ?began.elapsed(), "let go");
+    }
+
+    /// Says that nothing is on its way any more, once it is so; never returns.
+    async fn take_part(&self) {
+        while !self.drained().await {
+            tokio::time::sleep(LOOK).await;
+        }
+        while let Err(error) = self.say_held().await {
+            tracing::debug!(%error, "the mover is not told that all is held");
+            tokio::time::sleep(RETRY).await;
+        }
+        std::future::pending().await
+    }
+
+    async fn drained(&self) -> bool {
+        let database: Arc<str> = self.watched.database.name().into();
+        let mut answers = Vec::new();
+        for worker in &self.around.workers {
+            let (answer, answered) = oneshot::channel();
+            let question = WorkerMessage::Drained {
+                database: Arc::clone(&database),
+                shard: self.hold.source,
+                answer,
+            };
+            // A worker that has ended has no sessions.
+            if worker.send(question).is_ok() {
+                answers.push(answered);
+            }
+        }
+        join_all(answers)
+            .await
+            .into_iter()
+            .all(|drained| drained.unwrap_or(true))
+    }
+
+    async fn say_held(&self) -> Result<(), ControlError> {
+        let home = self.home().await?;
+        let number = i64::from(self.around.identity.router);
+        let sql = "UPDATE oskol.routers SET held = $1 WHERE id = $2";
+        home.execute(sql, &[&self.hold.gid, &number])
+            .await
+            .map_err(home.failed())?;
+        let said = format!("NOTIFY {CHANNEL}, '{SEEN}'");
+        home.batch_execute(&said).await.map_err(home.failed())
+    }
+
+    /// Learns the outcome, which is a rollback if there was none, and routes by it.
+    async fn conclude(&self) -> Result<(), ControlError> {
+        let home = self.home().await?;
+        let row = home
+            .query_one("SELECT oskol.settle($1)", &[&self.hold.gid])
+            .await;
+        let row = row.map_err(home.failed())?;
+        if row.get::<_, &str>(0) != "commit" {
+            return Ok(());
+        }
+        catalog::learn_shards(&home).await?;
+        let connections = &self.around.connections;
+        let shards = [self.hold.source, self.hold.target];
+        // A name that is not one was never prepared.
+        if let Ok(id) = self.hold.gid.parse::<GlobalId>() {
+            let database = self.watched.database.name();
+            recovery::commit_decided(connections, database, &id, &shards).await?;
+        }
+        let row = home
+            .query_one("SELECT map_epoch FROM oskol.meta", &[])
+            .await;
+        let wanted = row.map_err(home.failed())?.get::<_, i64>(0) as u64;
+        drop(home);
+        let mut seen = self.watched.seen.subscribe();
+        self.watched.poke.notify_one();
+        // The sender lives as long as `watched`.
+        let reached = seen.wait_for(|seen| seen.map >= wanted);
+        let late = |_| ControlError::Timeout {
+            what: "the shard map after a move",
+            limit: self.hold.limit,
+        };
+        tokio::time::timeout(self.hold.limit, reached)
+            .await
+            .map_err(late)?
+            .map(|_| ())
+            .map_err(|_| ControlError::Stopped)
+    }
+
+    async fn home(&self) -> Result<super::connections::Lent, ControlError> {
+        let name = self.watched.database.name();
+        self.around.connections.get_home(name).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_mover_announces_is_understood() {
+        let hold = Hold {
+            gid: "oskol:main:1:2:0:3".into(),
+            source: ShardId(1),
+            target: ShardId(2),
+            limit: Duration::from_millis(1500),
+        };
+        let said = hold.announcement();
+        assert_eq!(said.strip_prefix(HOLD).and_then(Hold::parse), Some(hold));
+        assert_eq!(Hold::parse("x 1"), None);
+    }
+}

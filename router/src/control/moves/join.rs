@@ -1,0 +1,462 @@
+//! A server becomes a shard: it gets roles, databases, definitions and reference tables, and then a place in the catalog of
+//! each database, from which on writes that go to all shards go there as well. It has no buckets yet.
+//!
+//! Reference tables are copied as buckets are: while they are written, with a switch at the end. May be called again after
+//! any failure: what is not whole is made anew.
+
+use tokio_postgres::Client;
+use topology::ShardId;
+
+use super::databases;
+use super::dump::copy_schema;
+use super::error::MoveError;
+use super::group::lock_catalog;
+use super::switch::{Attempt, Change, Switch};
+use super::tables::MovedTable;
+use super::transfer::{Copied, End, Transfer};
+use crate::check::{self, Verdict};
+use crate::config::ShardConfig;
+use crate::control::CLUSTER_DATABASE;
+use crate::control::bootstrap;
+use crate::control::catalog::{StoredShard, learn_shards, stored_shards};
+use crate::control::changes;
+use crate::control::error::ControlError;
+use crate::control::inner::Inner;
+use crate::settings::{quote_identifier, quote_literal};
+
+/// One shard joins at a time.
+const LOCK: &str = "SET lock_timeout TO '60s'; SELECT pg_advisory_lock(8030875938581)";
+/// Tries to copy the reference tables of one database and have them used.
+const TRIES: usize = 20;
+const RETRY: std::time::Duration = std::time::Duration::from_millis(500);
+
+/// A server that wants to be a shard.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Newcomer {
+    pub(crate) name: String,
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) weight: f64,
+}
+
+/// Returns the shard's number once every router uses it; the same one for a server that has joined already.
+///
+/// # Errors
+/// The server cannot be a shard, or is not empty, or the name or the address is another shard's.
+pub(super) async fn join(inner: &Inner, newcomer: &Newcomer) -> Result<ShardId, MoveError> {
+    let home = inner.connections.home();
+    let lock = inner.connections.own(home, CLUSTER_DATABASE).await?;
+    lock.batch_execute(LOCK)
+        .await
+        .map_err(ControlError::statement(home))?;
+    let stored = reserve(inner, newcomer).await?;
+    if stored.state != "joining" {
+        return Ok(stored.id);
+    }
+    let server = stored.config();
+    let joining = Joining {
+        inner,
+        server: &server,
+        name: &newcomer.name,
+    };
+    joining.check().await?;
+    joining.copy_roles().await?;
+    loop {
+        let mut missing = Vec::new();
+        for database in databases(inner).await? {
+            // One that is new may be on no other shard yet.
+            if !joining.is_joined(&database).await? {
+                joining.make_database(&database).await?;
+                missing.push(database);
+            }
+        }
+        if missing.is_empty() {
+            break;
+        }
+        for database in missing {
+            inner.open(&database).await?;
+            joining.join_database(&database).await?;
+        }
+    }
+    // What was made meanwhile.
+    joining.copy_roles().await?;
+    joining.copy_settings().await?;
+    tracing::info!(shard = %server.id, name = newcomer.name, "a shard has joined");
+    Ok(server.id)
+}
+
+/// The newcomer's row in the catalog of the cluster's database, made where there is none.
+async fn reserve(inner: &Inner, newcomer: &Newcomer) -> Result<StoredShard, MoveError> {
+    let home = inner.connections.get_home(CLUSTER_DATABASE).await?;
+    let stored = stored_shards(&home).await?;
+    let mut present = stored.iter().filter(|shard| shard.state != "removed");
+    let same_address =
+        |shard: &&StoredShard| (&shard.host, shard.port) == (&newcomer.host, newcomer.port);
+    let refused = |text: String| Err(MoveError::Refused(text));
+    if let Some(shard) = present.clone().find(|shard| shard.name == newcomer.name) {
+        return match same_address(&shard) {
+            true => Ok(shard.clone()),
+            false => refused(format!(
+                "shard {} has that name, at {}:{}",
+                shard.id, shard.host, shard.port
+            )),
+        };
+    }
+    if let Some(shard) = present.find(same_address) {
+        return refused(format!(
+            "shard {} ({}) is at that address",
+            shard.id, shard.name
+        ));
+    }
+    let last = stored.iter().map(|shard| shard.id.0).max().unwrap_or(0);
+    let id = last
+        .checked_add(1)
+        .ok_or_else(|| MoveError::Refused("no number is left".into()))?;
+    let sql = "INSERT INTO oskol.shards (id, name, host, port, weight, state) VALUES ($1, $2, $3, $4, $5, 'joining')";
+    let (number, port) = (i32::from(id), i32::from(newcomer.port));
+    home.execute(
+        sql,
+        &[
+            &number,
+            &newcomer.name,
+            &newcomer.host,
+            &port,
+            &newcomer.weight,
+        ],
+    )
+    .await
+    .map_err(home.failed())?;
+    Ok(StoredShard {
+        id: ShardId(id),
+        name: newcomer.name.clone(),
+        host: newcomer.host.clone(),
+        port: newcomer.port,
+        weight: newcomer.weight,
+        state: "joining".into(),
+    })
+}
+
+struct Joining<'a> {
+    inner: &'a Inner,
+    server: &'a ShardConfig,
+    name: &'a str,
+}
+
+impl Joining<'_> {
+    async fn connect(&self, database: &str) -> Result<Client, MoveError> {
+        Ok(self
+            .inner
+            .connections
+            .to_server(self.server, database)
+            .await?)
+    }
+
+    fn failed(&self) -> impl Fn(tokio_postgres::Error) -> ControlError + use<> {
+        ControlError::statement(self.server.id)
+    }
+
+    /// It has the settings of a shard, and holds nothing of anybody's.
+    async fn check(&self) -> Result<(), MoveError> {
+        let client = self.connect(CLUSTER_DATABASE).await?;
+        let config = &self.inner.config;
+        let (_, findings) = check::shard_findings(&client, config, self.server)
+            .await
+            .map_err(self.failed())?;
+        let wrong: Vec<String> = findings
+            .iter()
+            .filter(|finding| finding.verdict == Verdict::Wrong)
+            .map(ToString::to_string)
+            .collect();
+        if !wrong.is_empty() {
+            return Err(MoveError::Refused(wrong.join("; ")));
+        }
+        let sql = "SELECT to_regclass('oskol.meta') IS NOT NULL";
+        let is_ours: bool = client
+            .query_one(sql, &[])
+            .await
+            .map_err(self.failed())?
+            .get(0);
+        if is_ours {
+            return self.check_identity(&client).await;
+        }
+        let sql =
+            "SELECT (SELECT count(*) FROM pg_database WHERE NOT datistemplate AND datname <> $1)
+            + (SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema')";
+        let things = client.query_one(sql, &[&CLUSTER_DATABASE]).await;
+        match things.map_err(self.failed())?.get::<_, i64>(0) {
+            0 => Ok(()),
+            _ => Err(MoveError::Refused(
+                "the server is not empty: it has databases or tables, and a shard begins without"
+                    .into(),
+            )),
+        }
+    }
+
+    /// An attempt of before has made it ours.
+    async fn check_identity(&self, client: &Client) -> Result<(), MoveError> {
+        let row = client
+            .query_opt("SELECT cluster, shard FROM oskol.meta", &[])
+            .await;
+        let Some(row) = row.map_err(self.failed())? else {
+            return Ok(());
+        };
+        let (cluster, shard): (String, i32) = (row.get(0), row.get(1));
+        let ours = (&self.inner.config.cluster.name, i32::from(self.server.id.0));
+        match (&cluster, shard) == ours {
+            true => Ok(()),
+            false => Err(MoveError::Refused(format!(
+                "the server is shard {shard} of cluster \"{cluster}\""
+            ))),
+        }
+    }
+
+    /// Roles with their rights and verifiers, and who is a member of what.
+    async fn copy_roles(&self) -> Result<(), MoveError> {
+        let client = self.connect(CLUSTER_DATABASE).await?;
+        let home = self.inner.connections.get_home(CLUSTER_DATABASE).await?;
+        for sql in [ROLES, MEMBERS] {
+            for row in home.query(sql, &[]).await.map_err(home.failed())? {
+                client
+                    .batch_execute(row.get(0))
+                    .await
+                    .map_err(self.failed())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// ALTER ROLE ... SET and ALTER DATABASE ... SET.
+    async fn copy_settings(&self) -> Result<(), MoveError> {
+        let client = self.connect(CLUSTER_DATABASE).await?;
+        let home = self.inner.connections.get_home(CLUSTER_DATABASE).await?;
+        let sql = "SELECT d.datname::text, r.rolname::text, s.setconfig FROM pg_db_role_setting s
+            LEFT JOIN pg_database d ON d.oid = s.setdatabase LEFT JOIN pg_authid r ON r.oid = s.setrole";
+        let rows = home.query(sql, &[]).await.map_err(home.failed())?;
+        let begin = "SET allow_system_table_mods TO on; DELETE FROM pg_db_role_setting";
+        client.batch_execute(begin).await.map_err(self.failed())?;
+        let sql = "INSERT INTO pg_db_role_setting (setdatabase, setrole, setconfig) VALUES (
+            coalesce((SELECT oid FROM pg_database WHERE datname = $1::text), 0),
+            coalesce((SELECT oid FROM pg_authid WHERE rolname = $2::text), 0), $3::text[])";
+        for row in rows {
+            let (database, role): (Option<String>, Option<String>) = (row.get(0), row.get(1));
+            let set: Vec<String> = row.get(2);
+            let made = client.execute(sql, &[&database, &role, &set]).await;
+            made.map_err(self.failed())?;
+        }
+        Ok(())
+    }
+
+    async fn join_database(&self, database: &str) -> Result<(), MoveError> {
+        if self.is_joined(database).await? {
+            return Ok(());
+        }
+        let mut tries = 0;
+        loop {
+            let Err(error) = self.try_to_join(database).await else {
+                return Ok(());
+            };
+            tries += 1;
+            if tries == TRIES || !error.passes() {
+                return Err(error);
+            }
+            tracing::info!(database, %error, "a shard joins: once more");
+            tokio::time::sleep(RETRY).await;
+            if self.is_joined(database).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn is_joined(&self, database: &str) -> Result<bool, MoveError> {
+        let home = self.inner.connections.get_home(database).await?;
+        let sql = "SELECT to_regclass('oskol.shards') IS NOT NULL";
+        let has_catalog = home.query_one(sql, &[]).await.map_err(home.failed())?;
+        if !has_catalog.get::<_, bool>(0) {
+            return Ok(false);
+        }
+        let sql = "SELECT EXISTS (SELECT FROM oskol.shards WHERE id = $1 AND state <> 'joining')";
+        let id = i32::from(self.server.id.0);
+        let row = home.query_one(sql, &[&id]).await.map_err(home.failed())?;
+        Ok(row.get(0))
+    }
+
+    async fn try_to_join(&self, database: &str) -> Result<(), MoveError> {
+        self.make_database(database).await?;
+        let connections = &self.inner.connections;
+        let home = connections.home();
+        let mut lead = End::new(home, connections.own(home, database).await?).await?;
+        let mut epoch = lock_catalog(&lead).await?;
+        self.make_schema(database, &lead).await?;
+        let rows = lead
+            .client
+            .query("SELECT * FROM oskol.reference_tables()", &[])
+            .await;
+        let rows = rows.map_err(lead.failed())?;
+        let mut transfer = Transfer {
+            tables: rows.iter().map(|row| MovedTable::of(row, None)).collect(),
+            source: End::new(home, connections.own(home, database).await?).await?,
+            target: End::new(self.server.id, self.connect(database).await?).await?,
+            rate: self.inner.config.moves.bandwidth,
+            copied: Copied::default(),
+        };
+        transfer.follow(None).await?;
+        transfer.copy().await?;
+        let change = Change::Join {
+            shard: self.server.clone(),
+            name: self.name.to_owned(),
+        };
+        loop {
+            transfer.catch_up().await?;
+            let switch = Switch {
+                inner: self.inner,
+                database,
+                lead: &lead,
+                transfer: &mut transfer,
+                change: &change,
+            };
+            match switch.attempt().await {
+                Attempt::Done(_) => break,
+                Attempt::Failed { error, copied } if copied && error.passes() => {
+                    tracing::info!(database, %error, "a shard joins: the switch is tried again");
+                    tokio::time::sleep(RETRY).await;
+                }
+                Attempt::Failed { error, .. } => return Err(error),
+            }
+            if lead.client.is_closed() {
+                lead = End::new(home, connections.own(home, database).await?).await?;
+            }
+            let before = std::mem::replace(&mut epoch, lock_catalog(&lead).await?);
+            if before != epoch {
+                return Err(MoveError::Later("tables were changed meanwhile".into()));
+            }
+        }
+        self.unfollow(&transfer).await?;
+        self.announce(database).await
+    }
+
+    /// Reference tables are not followed any more.
+    async fn unfollow(&self, transfer: &Transfer) -> Result<(), MoveError> {
+        for table in &transfer.tables {
+            let oid = transfer.oid(&transfer.source, table).await?;
+            // It does nothing now: one that cannot be taken away at once may stay.
+            if let Err(error) = transfer
+                .source
+                .run(&format!("SELECT oskol.unfollow({oid})"))
+                .await
+            {
+                tracing::info!(table = table.name, %error, "a trigger that does nothing stays");
+            }
+        }
+        Ok(())
+    }
+
+    /// Every router uses the shard.
+    async fn announce(&self, database: &str) -> Result<(), MoveError> {
+        let home = self.inner.connections.get_home(database).await?;
+        learn_shards(&home).await?;
+        drop(home);
+        let watched = self.inner.open(database).await?;
+        let limit = self.inner.config.limits.catalog_timeout;
+        Ok(changes::announce_catalog(&self.inner.connections, &watched, limit).await?)
+    }
+
+    /// An empty database as the home shard has it.
+    async fn make_database(&self, database: &str) -> Result<(), MoveError> {
+        let home = self.inner.connections.get_home(CLUSTER_DATABASE).await?;
+        let row = home.query_one(DATABASE, &[&database]).await;
+        let make: String = row.map_err(home.failed())?.get(0);
+        drop(home);
+        self.roll_back_prepared(database).await?;
+        // Nobody is connected to that one.
+        let client = self.connect("template1").await?;
+        let drop = format!(
+            "DROP DATABASE IF EXISTS {} WITH (FORCE)",
+            quote_identifier(database)
+        );
+        client.batch_execute(&drop).await.map_err(self.failed())?;
+        client.batch_execute(&make).await.map_err(self.failed())?;
+        Ok(())
+    }
+
+    /// Of attempts of before, which the catalog knows nothing of: they were not decided.
+    async fn roll_back_prepared(&self, database: &str) -> Result<(), MoveError> {
+        let client = self.connect("template1").await?;
+        let sql = "SELECT gid FROM pg_prepared_xacts WHERE database = $1 AND gid ~ '^oskol:'";
+        let left = client
+            .query(sql, &[&database])
+            .await
+            .map_err(self.failed())?;
+        if left.is_empty() {
+            return Ok(());
+        }
+        let client = self.connect(database).await?;
+        for row in left {
+            let sql = format!("ROLLBACK PREPARED {}", quote_literal(row.get(0)));
+            client.batch_execute(&sql).await.map_err(self.failed())?;
+        }
+        Ok(())
+    }
+
+    async fn make_schema(&self, database: &str, lead: &End) -> Result<(), MoveError> {
+        let config = &self.inner.config;
+        let mut client = self.connect(database).await?;
+        bootstrap::prepare_server(config, &mut client, self.server.id, database).await?;
+        let home = config.cluster.shards.find(lead.shard);
+        let home = home.ok_or(ControlError::UnknownShard(lead.shard))?;
+        copy_schema(config, database, &home, self.server).await?;
+        for row in lead
+            .client
+            .query(UNIQUE_KEYS, &[])
+            .await
+            .map_err(lead.failed())?
+        {
+            let (number, relation, index, key): (i32, String, String, String) =
+                (row.get(0), row.get(1), row.get(2), row.get(3));
+            let (relation, index) = (quote_literal(&relation), quote_literal(&index));
+            let sql = format!(
+                "SELECT oskol.keep_unique_key({relation}::regclass, {index}::regclass, (SELECT attnum FROM pg_attribute
+                WHERE attrelid = {relation}::regclass AND attname = {}), {number})",
+                quote_literal(&key)
+            );
+            client.batch_execute(&sql).await.map_err(self.failed())?;
+        }
+        let fence = "SELECT oskol.fence_sequences()";
+        client.batch_execute(fence).await.map_err(self.failed())?;
+        Ok(())
+    }
+}
+
+/// Statements that make each role as it is here. Those of PostgreSQL itself are there.
+const ROLES: &str = "
+SELECT format('DO $do$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = %L) THEN CREATE ROLE %I; END IF; END $do$; '
+    'ALTER ROLE %I WITH %s %s %s %s %s %s %s CONNECTION LIMIT %s PASSWORD %L VALID UNTIL %L',
+    rolname, rolname, rolname,
+    CASE WHEN rolsuper THEN 'SUPERUSER' ELSE 'NOSUPERUSER' END,
+    CASE WHEN rolinherit THEN 'INHERIT' ELSE 'NOINHERIT' END,
+    CASE WHEN rolcreaterole THEN 'CREATEROLE' ELSE 'NOCREATEROLE' END,
+    CASE WHEN rolcreatedb THEN 'CREATEDB' ELSE 'NOCREATEDB' END,
+    CASE WHEN rolcanlogin THEN 'LOGIN' ELSE 'NOLOGIN' END,
+    CASE WHEN rolreplication THEN 'REPLICATION' ELSE 'NOREPLICATION' END,
+    CASE WHEN rolbypassrls THEN 'BYPASSRLS' ELSE 'NOBYPASSRLS' END,
+    rolconnlimit, rolpassword, coalesce(rolvaliduntil::text, 'infinity'))
+FROM pg_authid WHERE rolname !~ '^pg_' ORDER BY rolname";
+
+const MEMBERS: &str = "
+SELECT format('GRANT %I TO %I%s', g.rolname, m.rolname, CASE WHEN a.admin_option THEN ' WITH ADMIN OPTION' ELSE '' END)
+FROM pg_auth_members a JOIN pg_authid g ON g.oid = a.roleid JOIN pg_authid m ON m.oid = a.member
+WHERE m.rolname !~ '^pg_'";
+
+/// CREATE DATABASE of the database called `$1`.
+const DATABASE: &str = "
+SELECT format('CREATE DATABASE %I TEMPLATE template0 OWNER %I ENCODING %L LOCALE_PROVIDER %s LC_COLLATE %L LC_CTYPE %L%s',
+    d.datname, r.rolname, pg_encoding_to_char(d.encoding),
+    CASE d.datlocprovider WHEN 'i' THEN 'icu' ELSE 'libc' END, d.datcollate, d.datctype,
+    CASE WHEN d.daticulocale IS NULL THEN '' ELSE format(' ICU_LOCALE %L', d.daticulocale) END)
+FROM pg_database d JOIN pg_authid r ON r.oid = d.datdba WHERE d.datname = $1::text";
+
+const UNIQUE_KEYS: &str = "
+SELECT u.number, format('%I.%I', n.nspname, c.relname), format('%I.%I', m.nspname, i.relname), a.attname::text
+FROM oskol.unique_keys u JOIN pg_class c ON c.oid = u.relation JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_class i ON i.oid = u.index JOIN pg_namespace m ON m.oid = i.relnamespace
+JOIN pg_attribute a ON a.attrelid = u.relation AND a.attnum = u.key ORDER BY u.number";

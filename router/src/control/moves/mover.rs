@@ -1,0 +1,248 @@
+//! The one router that moves buckets, at any time: whoever holds the lock takes up what is unfinished.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio_postgres::Client;
+
+use super::databases;
+use super::error::MoveError;
+use super::group::Group;
+use crate::control::CLUSTER_DATABASE;
+use crate::control::error::ControlError;
+use crate::control::inner::Inner;
+
+/// Between looks whether something is to be moved.
+const LOOK: Duration = Duration::from_secs(2);
+/// After something that may pass.
+const RETRY: Duration = Duration::from_millis(500);
+/// Tries of one group that end with an error that may pass.
+const TRIES: usize = 200;
+/// Held by the mover on the home shard, for as long as it is the mover.
+const LOCK: &str = "SELECT pg_try_advisory_lock(8030875938580)";
+/// Fences stay for so long after the last move: a router that was cut off meanwhile has heard of it by then.
+const FENCED: &str = "interval '10 minutes'";
+
+/// Numbers this process's tries.
+static TRY: AtomicU64 = AtomicU64::new(0);
+
+/// Runs as long as the router does.
+pub(in crate::control) async fn watch(inner: Arc<Inner>) {
+    loop {
+        if let Err(error) = look(&inner).await {
+            tracing::debug!(%error, "moves are not looked at");
+        }
+        let _ = tokio::time::timeout(LOOK, inner.moves_wanted.notified()).await;
+    }
+}
+
+/// What there is to do.
+struct Wish {
+    id: i64,
+    state: String,
+    /// The fences have stood long enough.
+    clears: bool,
+}
+
+async fn look(inner: &Inner) -> Result<(), MoveError> {
+    let Some(_) = wish(inner).await? else {
+        return Ok(());
+    };
+    let home = inner.connections.home();
+    let lock = inner.connections.own(home, CLUSTER_DATABASE).await?;
+    let held = lock
+        .query_one(LOCK, &[])
+        .await
+        .map_err(ControlError::statement(home))?;
+    if !held.get::<_, bool>(0) {
+        return Ok(());
+    }
+    // Read again: it may have been finished while the lock was taken.
+    while let Some(wish) = wish(inner).await? {
+        match wish.state.as_str() {
+            "running" => run(inner, &lock, &wish).await?,
+            _ if wish.clears => clear(inner, &wish).await?,
+            _ => return Ok(()),
+        }
+    }
+    Ok(())
+}
+
+async fn wish(inner: &Inner) -> Result<Option<Wish>, MoveError> {
+    let home = inner.connections.get_home(CLUSTER_DATABASE).await?;
+    let sql = format!(
+        "SELECT id, state, state IN ('finished', 'failed') AND finished < clock_timestamp() - {FENCED}
+        FROM oskol.rebalances WHERE NOT cleared AND id = (SELECT max(id) FROM oskol.rebalances)"
+    );
+    let row = home.query_opt(&sql, &[]).await.map_err(home.failed())?;
+    let wish = row.map(|row| Wish {
+        id: row.get(0),
+        state: row.get(1),
+        clears: row.get(2),
+    });
+    Ok(wish.filter(|wish| wish.state == "running" || wish.clears))
+}
+
+/// All groups of all databases, one after another, until it is finished, paused, or fails.
+async fn run(inner: &Inner, lock: &Client, wish: &Wish) -> Result<(), MoveError> {
+    let home = inner.connections.home();
+    for database in databases(inner).await? {
+        match inner.open(&database).await {
+            Ok(_) => {}
+            Err(error @ ControlError::NotOnShard { .. }) => {
+                tracing::warn!(%error, "nothing of the database moves");
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        }
+        while let Some(group) = next(inner, &database, wish.id).await? {
+            // Without the lock somebody else is the mover.
+            lock.execute("SELECT 1", &[])
+                .await
+                .map_err(ControlError::statement(home))?;
+            if !is_running(inner, wish.id).await? {
+                return Ok(());
+            }
+            if let Err(error) = patiently(inner, &group).await {
+                if matches!(error, MoveError::Lost) {
+                    return Err(error);
+                }
+                return fail(inner, wish.id, &group, &error).await;
+            }
+        }
+    }
+    finish(inner, wish.id, "finished", None).await
+}
+
+/// Tries again as long as the error may pass.
+async fn patiently(inner: &Inner, group: &Group) -> Result<(), MoveError> {
+    let mut tries = 0;
+    loop {
+        let number = TRY.fetch_add(1, Ordering::Relaxed);
+        let owner = format!("{}:{number}", inner.around.identity.router);
+        let fresh = reread(inner, group).await?;
+        let Err(error) = fresh.run(inner, &owner).await else {
+            return Ok(());
+        };
+        tries += 1;
+        if tries == TRIES || !error.passes() {
+            return Err(error);
+        }
+        tracing::info!(database = group.database, %error, "a move begins anew");
+        note_error(inner, group, &error).await?;
+        tokio::time::sleep(RETRY).await;
+        if group.is_off(inner).await? {
+            return Ok(());
+        }
+    }
+}
+
+impl Group {
+    /// It is not to be moved any more, or rather not now.
+    async fn is_off(&self, inner: &Inner) -> Result<bool, MoveError> {
+        let home = inner.connections.get_home(CLUSTER_DATABASE).await?;
+        let sql = "SELECT EXISTS (SELECT FROM oskol.rebalances WHERE state = 'running')";
+        let row = home.query_one(sql, &[]).await.map_err(home.failed())?;
+        Ok(!row.get::<_, bool>(0))
+    }
+}
+
+const COLUMNS: &str = "id, buckets, source, target, gid";
+
+async fn reread(inner: &Inner, group: &Group) -> Result<Group, MoveError> {
+    let home = inner.connections.get_home(&group.database).await?;
+    let sql = format!("SELECT {COLUMNS} FROM oskol.moves WHERE id = $1");
+    let row = home
+        .query_one(&sql, &[&group.id])
+        .await
+        .map_err(home.failed())?;
+    Ok(Group::of(&group.database, &row))
+}
+
+/// One that was begun goes first.
+async fn next(inner: &Inner, database: &str, rebalance: i64) -> Result<Option<Group>, MoveError> {
+    let home = inner.connections.get_home(database).await?;
+    let sql = format!(
+        "SELECT {COLUMNS} FROM oskol.moves WHERE rebalance = $1 AND state IN ('planned', 'copying', 'switching')
+        ORDER BY state = 'planned', id LIMIT 1"
+    );
+    let row = home
+        .query_opt(&sql, &[&rebalance])
+        .await
+        .map_err(home.failed())?;
+    Ok(row.map(|row| Group::of(database, &row)))
+}
+
+async fn is_running(inner: &Inner, rebalance: i64) -> Result<bool, MoveError> {
+    let home = inner.connections.get_home(CLUSTER_DATABASE).await?;
+    let sql = "SELECT state = 'running' FROM oskol.rebalances WHERE id = $1";
+    let row = home
+        .query_one(sql, &[&rebalance])
+        .await
+        .map_err(home.failed())?;
+    Ok(row.get(0))
+}
+
+async fn note_error(inner: &Inner, group: &Group, error: &MoveError) -> Result<(), MoveError> {
+    let home = inner.connections.get_home(&group.database).await?;
+    let sql = "UPDATE oskol.moves SET error = $1 WHERE id = $2";
+    let noted = home.execute(sql, &[&error.to_string(), &group.id]).await;
+    noted.map_err(home.failed())?;
+    Ok(())
+}
+
+async fn fail(
+    inner: &Inner,
+    rebalance: i64,
+    group: &Group,
+    error: &MoveError,
+) -> Result<(), MoveError> {
+    tracing::error!(database = group.database, %error, "a move has failed; nothing of it has moved");
+    note_error(inner, group, error).await?;
+    let home = inner.connections.get_home(&group.database).await?;
+    let failed = home
+        .execute(
+            "UPDATE oskol.moves SET state = 'failed' WHERE id = $1",
+            &[&group.id],
+        )
+        .await;
+    failed.map_err(home.failed())?;
+    finish(inner, rebalance, "failed", Some(error.to_string())).await
+}
+
+async fn finish(
+    inner: &Inner,
+    rebalance: i64,
+    state: &str,
+    error: Option<String>,
+) -> Result<(), MoveError> {
+    let home = inner.connections.get_home(CLUSTER_DATABASE).await?;
+    let sql = "UPDATE oskol.rebalances SET state = $1, error = $2, finished = clock_timestamp()
+        WHERE id = $3 AND state = 'running'";
+    let finished = home.execute(sql, &[&state, &error, &rebalance]).await;
+    finished.map_err(home.failed())?;
+    tracing::info!(rebalance, state, "no more buckets move");
+    Ok(())
+}
+
+/// Takes the triggers away that followed and fenced rows.
+async fn clear(inner: &Inner, wish: &Wish) -> Result<(), MoveError> {
+    for database in databases(inner).await? {
+        for shard in inner.connections.shards().iter() {
+            let connection = inner.connections.get(shard.id, &database).await?;
+            let sql = "SELECT oskol.unfollow(substr(p.proname, 9)::oid) FROM pg_proc p
+                WHERE p.pronamespace = 'oskol'::regnamespace AND p.proname ~ '^on_move_[0-9]+$'";
+            connection
+                .execute(sql, &[])
+                .await
+                .map_err(connection.failed())?;
+        }
+    }
+    let home = inner.connections.get_home(CLUSTER_DATABASE).await?;
+    let sql = "UPDATE oskol.rebalances SET cleared = true WHERE id <= $1";
+    home.execute(sql, &[&wish.id])
+        .await
+        .map_err(home.failed())?;
+    Ok(())
+}

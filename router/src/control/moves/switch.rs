@@ -1,0 +1,360 @@
+//! The moment when buckets change their shard: one global transaction that takes the rows from the source, makes them
+//! visible on the target, and changes the map at the home shard, which leads.
+//!
+//! Around it all routers hold what their clients would begin (`control/holds`). Whatever ends an attempt, its transaction is
+//! settled before anybody lets go: there is never a doubt which map is true.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use topology::{BucketId, ShardId, ShardMap};
+
+use super::error::MoveError;
+use super::tables::Buckets;
+use super::transfer::{End, Transfer};
+use crate::config::ShardConfig;
+use crate::control::error::ControlError;
+use crate::control::gid::GlobalId;
+use crate::control::holds::{GO, Hold};
+use crate::control::inner::Inner;
+use crate::control::recovery::Outcome;
+use crate::control::watch::{CHANNEL, GONE, PRESENCE, SILENCE};
+use crate::fault_point::{self, FaultPoint};
+
+/// Routers hold for no longer; the attempt is called off before.
+pub(super) const HOLD: Duration = Duration::from_secs(4);
+/// Longest wait for transactions under way to end, in which clients are held.
+const DRAIN: Duration = Duration::from_millis(700);
+const UNIQUE_VIOLATION: &str = "23505";
+/// Between looks whether all routers hold.
+const LOOK: Duration = Duration::from_millis(3);
+
+/// What the home shard is told.
+pub(super) enum Change {
+    /// A row of `oskol.moves`, and who works at it.
+    Move {
+        id: i64,
+        owner: String,
+        buckets: Vec<BucketId>,
+        /// Before the move.
+        map: ShardMap,
+    },
+    Join {
+        shard: ShardConfig,
+        name: String,
+    },
+}
+
+pub(super) struct Switch<'a> {
+    pub(super) inner: &'a Inner,
+    pub(super) database: &'a str,
+    /// The home shard, in a transaction that holds the lock for DDL.
+    pub(super) lead: &'a End,
+    pub(super) transfer: &'a mut Transfer,
+    pub(super) change: &'a Change,
+}
+
+/// How an attempt ended.
+pub(super) enum Attempt {
+    /// After holding clients for so long.
+    Done(Duration),
+    /// Nothing has changed. `copied`: what the target has copied is still there.
+    Failed { error: MoveError, copied: bool },
+}
+
+impl Switch<'_> {
+    pub(super) async fn attempt(mut self) -> Attempt {
+        let home = self.lead.shard;
+        let (recovery, cluster) = (&self.inner.recovery, &self.inner.config.cluster.name);
+        let gid = recovery.live.name(cluster, recovery.router, home, 3);
+        let live = recovery.live.enter(&gid);
+        let hold = Hold {
+            gid: gid.clone(),
+            source: self.transfer.source.shard,
+            target: self.transfer.target.shard,
+            limit: HOLD,
+        };
+        let began = Instant::now();
+        let mut prepared = false;
+        let tried = self.try_once(&hold, &mut prepared).await;
+        let settled = match &tried {
+            Ok(()) => Ok(Outcome::Committed),
+            Err(_) => self.settle(&gid).await,
+        };
+        let ended = match settled {
+            Ok(outcome) => self.end(&gid, outcome, prepared).await.map(|()| outcome),
+            Err(error) => Err(error),
+        };
+        drop(live);
+        if let Err(error) = self.say(&format!("{GO}{gid}")).await {
+            tracing::warn!(%error, "routers are not told that a move is over; they find out");
+        }
+        match (ended, tried) {
+            (Ok(Outcome::Committed), _) => Attempt::Done(began.elapsed()),
+            (Ok(Outcome::Aborted), Err(error)) => Attempt::Failed {
+                error,
+                copied: !prepared,
+            },
+            (Err(error), _) => Attempt::Failed {
+                error,
+                copied: false,
+            },
+            (Ok(Outcome::Aborted), Ok(())) => Attempt::Failed {
+                error: MoveError::Later("the switch was called off".into()),
+                copied: false,
+            },
+        }
+    }
+
+    /// Everything up to the decision.
+    async fn try_once(&mut self, hold: &Hold, prepared: &mut bool) -> Result<(), MoveError> {
+        self.note_attempt(&hold.gid).await?;
+        self.say(&hold.announcement()).await?;
+        self.all_hold(&hold.gid).await?;
+        fault_point::pass(FaultPoint::Move("held")).await;
+        self.take_from_source().await?;
+        self.fence_target().await?;
+        fault_point::pass(FaultPoint::Move("ready")).await;
+        let prepare = format!("PREPARE TRANSACTION '{}'", hold.gid);
+        *prepared = true;
+        let Transfer { source, target, .. } = &*self.transfer;
+        let (ours, theirs) = tokio::join!(source.run(&prepare), target.run(&prepare));
+        ours.and(theirs)?;
+        fault_point::pass(FaultPoint::Move("prepared")).await;
+        self.decide(&hold.gid).await?;
+        fault_point::pass(FaultPoint::Move("decided")).await;
+        Ok(())
+    }
+
+    /// So that whoever takes over can settle it.
+    async fn note_attempt(&self, gid: &str) -> Result<(), MoveError> {
+        let Change::Move { id, owner, .. } = self.change else {
+            return Ok(());
+        };
+        let home = self.inner.connections.get_home(self.database).await?;
+        let sql = "UPDATE oskol.moves SET gid = $1, state = 'switching', attempts = attempts + 1
+            WHERE id = $2 AND owner = $3";
+        let noted = home.execute(sql, &[&gid, id, owner]).await;
+        match noted.map_err(home.failed())? {
+            1 => Ok(()),
+            _ => Err(MoveError::Lost),
+        }
+    }
+
+    async fn say(&self, said: &str) -> Result<(), MoveError> {
+        let home = self.inner.connections.get_home(self.database).await?;
+        let told = home
+            .execute("SELECT pg_notify($1, $2)", &[&CHANNEL, &said])
+            .await;
+        told.map_err(home.failed())?;
+        Ok(())
+    }
+
+    async fn all_hold(&self, gid: &str) -> Result<(), MoveError> {
+        let home = self.inner.connections.get_home(self.database).await?;
+        let deadline = Instant::now() + DRAIN;
+        loop {
+            let row = home.query_one(&routers_behind(), &[&gid]).await;
+            if row.map_err(home.failed())?.get::<_, i64>(0) == 0 {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err(MoveError::Later(format!(
+                    "transactions under way do not end within {} ms",
+                    DRAIN.as_millis()
+                )));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// The source's part of the transaction: the last changes are copied, the rows go, the fence is put up.
+    async fn take_from_source(&mut self) -> Result<(), MoveError> {
+        let begin =
+            "BEGIN; SET LOCAL session_replication_role TO replica; SET LOCAL lock_timeout TO '1s'";
+        self.transfer.source.run(begin).await?;
+        for table in &self.transfer.tables {
+            let lock = format!("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE", table.name);
+            self.transfer.source.run(&lock).await?;
+        }
+        self.transfer.catch_up_at_last().await?;
+        let lost = self.lost_after(self.transfer.source.shard);
+        let source = &self.transfer.source;
+        for table in &self.transfer.tables {
+            if lost.is_some() {
+                source.run(&table.delete()).await?;
+            }
+            let oid = self.transfer.oid(source, table).await?;
+            source
+                .run(&table.follower(oid, false, lost.as_ref()))
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// A fence that stands there must not keep out what comes.
+    async fn fence_target(&self) -> Result<(), MoveError> {
+        let target = &self.transfer.target;
+        let lost = self.lost_after(target.shard);
+        for table in &self.transfer.tables {
+            let oid = self.transfer.oid(target, table).await?;
+            let sql = "SELECT to_regprocedure(format('oskol.on_move_%s()', $1::oid)) IS NOT NULL";
+            let stands = target.client.query_one(sql, &[&oid]).await;
+            if stands.map_err(target.failed())?.get(0) {
+                target
+                    .run(&table.follower(oid, false, lost.as_ref()))
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The buckets that are not on `shard` once this is done; none where no bucket moves.
+    fn lost_after(&self, shard: ShardId) -> Option<Buckets> {
+        let Change::Move { buckets, map, .. } = self.change else {
+            return None;
+        };
+        let target = self.transfer.target.shard;
+        let owner = |bucket: BucketId| match buckets.binary_search(&bucket) {
+            Ok(_) => target,
+            Err(_) => map.shard(bucket),
+        };
+        let all = (0..topology::BUCKETS).map(BucketId);
+        Some(Buckets::of(all.filter(|bucket| owner(*bucket) != shard)))
+    }
+
+    /// The lead's own part; its commit is the decision. No router may come or go meanwhile.
+    async fn decide(&self, gid: &str) -> Result<(), MoveError> {
+        let lead = self.lead;
+        if let Change::Move { id, owner, .. } = self.change {
+            let sql = "SELECT FROM oskol.moves WHERE id = $1 AND owner = $2 FOR UPDATE";
+            let mine = lead.client.query_opt(sql, &[id, owner]).await;
+            mine.map_err(lead.failed())?.ok_or(MoveError::Lost)?;
+        }
+        lead.run("LOCK TABLE oskol.routers IN SHARE MODE").await?;
+        let row = lead.client.query_one(&routers_behind(), &[&gid]).await;
+        if row.map_err(lead.failed())?.get::<_, i64>(0) > 0 {
+            return Err(MoveError::Later(
+                "a router has come that does not hold".into(),
+            ));
+        }
+        self.write_change().await?;
+        let decide = format!("SELECT oskol.decide('{gid}'); COMMIT");
+        lead.run(&decide).await.map_err(|error| match error {
+            // A router would not hold any longer, and has written the opposite.
+            MoveError::Control(error) if error.sqlstate() == Some(UNIQUE_VIOLATION) => {
+                MoveError::Later("the routers did not hold long enough".into())
+            }
+            error => error,
+        })
+    }
+
+    async fn write_change(&self) -> Result<(), MoveError> {
+        let (lead, copied) = (self.lead, self.transfer.copied);
+        match self.change {
+            Change::Move { id, buckets, .. } => {
+                let (source, target) = (self.transfer.source.shard, self.transfer.target.shard);
+                let numbers: Vec<i32> = buckets.iter().map(|bucket| bucket.0.into()).collect();
+                let sql =
+                    "UPDATE oskol.buckets SET shard = $1 WHERE bucket = ANY ($2) AND shard = $3";
+                let (from, to) = (i32::from(source.0), i32::from(target.0));
+                let moved = lead.client.execute(sql, &[&to, &numbers, &from]).await;
+                if moved.map_err(lead.failed())? != numbers.len() as u64 {
+                    return Err(MoveError::Refused(
+                        "the buckets are not where the plan says: plan anew".into(),
+                    ));
+                }
+                let sql = "UPDATE oskol.moves SET state = 'done', error = NULL, rows = $2, bytes = $3, followed = $4,
+                    finished = clock_timestamp() WHERE id = $1";
+                let figure = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+                let (rows, bytes) = (figure(copied.rows), figure(copied.bytes));
+                let followed = figure(copied.followed);
+                let done = lead
+                    .client
+                    .execute(sql, &[id, &rows, &bytes, &followed])
+                    .await;
+                done.map_err(lead.failed())?;
+                lead.run("UPDATE oskol.meta SET map_epoch = map_epoch + 1")
+                    .await
+            }
+            Change::Join { shard, name } => {
+                let sql = "INSERT INTO oskol.shards (id, host, port, weight, name) VALUES ($1, $2, $3, $4, $5)
+                    ON CONFLICT (id) DO UPDATE SET state = 'active'";
+                let (id, port) = (i32::from(shard.id.0), i32::from(shard.port));
+                let row: [&(dyn tokio_postgres::types::ToSql + Sync); 5] =
+                    [&id, &shard.host, &port, &shard.weight, name];
+                lead.client
+                    .execute(sql, &row)
+                    .await
+                    .map_err(lead.failed())?;
+                lead.run(
+                    "UPDATE oskol.meta SET map_epoch = map_epoch + 1, epoch = epoch + 1,
+                    sequence_epoch = sequence_epoch + 1",
+                )
+                .await
+            }
+        }
+    }
+
+    async fn settle(&self, gid: &str) -> Result<Outcome, MoveError> {
+        // The lead's transaction may hold what others wait for.
+        let _ = self.lead.run("ROLLBACK").await;
+        let id = global(gid)?;
+        Ok(self.inner.recovery.settle(self.database, &id).await?)
+    }
+
+    /// Does on both shards what was decided.
+    async fn end(&self, gid: &str, outcome: Outcome, prepared: bool) -> Result<(), MoveError> {
+        let Transfer { source, target, .. } = &*self.transfer;
+        if !prepared {
+            return source.run("ROLLBACK").await;
+        }
+        let verb = match outcome {
+            Outcome::Committed => "COMMIT",
+            Outcome::Aborted => "ROLLBACK",
+        };
+        let sql = format!("{verb} PREPARED '{gid}'");
+        let (ours, theirs) = tokio::join!(source.run(&sql), target.run(&sql));
+        if ours.is_ok() && theirs.is_ok() {
+            return Ok(());
+        }
+        // One of them was not prepared, or its connection broke.
+        for end in [source, target] {
+            let _ = end.run("ROLLBACK").await;
+        }
+        self.finish(gid, outcome).await
+    }
+
+    async fn finish(&self, gid: &str, outcome: Outcome) -> Result<(), MoveError> {
+        let ends = [&self.transfer.source, &self.transfer.target];
+        for end in ends {
+            let ended = match self.inner.connections.get(end.shard, self.database).await {
+                Ok(connection) => {
+                    crate::control::recovery::end_prepared(&connection, gid, outcome).await
+                }
+                // A server that is no shard yet is known by this connection only.
+                Err(ControlError::UnknownShard(_)) => Ok(()),
+                Err(error) => Err(error),
+            };
+            ended?;
+        }
+        Ok(())
+    }
+}
+
+/// Counts living routers that do not hold for `$1`.
+fn routers_behind() -> String {
+    format!(
+        "SELECT count(*) FROM oskol.routers r WHERE held IS DISTINCT FROM $1
+        AND heartbeat > clock_timestamp() - {SILENCE}
+        AND (heartbeat > clock_timestamp() - {GONE} OR EXISTS (SELECT FROM pg_locks l
+            WHERE l.locktype = 'advisory' AND l.classid = {PRESENCE} AND l.objid = r.id AND l.objsubid = 2
+            AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = '{}')))",
+        crate::control::CLUSTER_DATABASE
+    )
+}
+
+fn global(gid: &str) -> Result<GlobalId, MoveError> {
+    let refused = |_| MoveError::Refused(format!("{gid} is not the name of a transaction"));
+    gid.parse().map_err(refused)
+}

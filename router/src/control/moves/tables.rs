@@ -1,0 +1,261 @@
+//! The SQL that copies, follows, compares and removes the rows of some buckets. Pure: takes what the catalog says of a table;
+//! gives text. Names are qualified and quoted by the server.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use topology::{BUCKETS, BucketId};
+
+use crate::settings::quote_literal;
+
+/// Some buckets, as a string of bits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Buckets {
+    bits: Vec<u8>,
+}
+
+impl Buckets {
+    pub(super) fn of(buckets: impl IntoIterator<Item = BucketId>) -> Self {
+        let mut bits = vec![0; usize::from(BUCKETS / 8)];
+        for bucket in buckets {
+            bits[usize::from(bucket.0 / 8)] |= 1 << (bucket.0 % 8);
+        }
+        Self { bits }
+    }
+
+    /// A condition: the bucket that `expression` gives is one of these. As `get_bit` of bytea counts.
+    fn contain(&self, expression: &str) -> String {
+        let mut hex = String::with_capacity(self.bits.len() * 2);
+        for byte in &self.bits {
+            // Writing to a string does not fail.
+            let _ = write!(hex, "{byte:02x}");
+        }
+        format!("get_bit('\\x{hex}'::bytea, {expression}) = 1")
+    }
+}
+
+/// A table whose rows move with their bucket, or are copied whole.
+#[derive(Debug, Clone)]
+pub(super) struct MovedTable {
+    pub(super) name: String,
+    partitioned: bool,
+    /// Over a row called "@".
+    bucket: String,
+    columns: Vec<String>,
+    /// Columns that tell rows, or groups of rows, apart.
+    identity: Vec<String>,
+    types: Vec<String>,
+    /// Identities may hold nulls.
+    nulls_alike: bool,
+    /// None: all rows.
+    buckets: Option<Buckets>,
+}
+
+impl MovedTable {
+    /// A row of `oskol.moved_tables` or `oskol.reference_tables`.
+    pub(super) fn of(row: &tokio_postgres::Row, buckets: Option<&Buckets>) -> Self {
+        Self {
+            name: row.get(0),
+            partitioned: row.get(1),
+            bucket: row.get(2),
+            columns: row.get(3),
+            identity: row.get(4),
+            types: row.get(5),
+            nulls_alike: row.get(6),
+            buckets: buckets.cloned(),
+        }
+    }
+
+    /// Rows of tables that inherit are not of this one; a partitioned table has none itself.
+    fn source(&self) -> String {
+        match self.partitioned {
+            true => self.name.clone(),
+            false => format!("ONLY {}", self.name),
+        }
+    }
+
+    fn bucket_of(&self, row: &str) -> String {
+        self.bucket.replace("@.", &format!("{row}."))
+    }
+
+    fn moves(&self, row: &str) -> String {
+        match &self.buckets {
+            Some(buckets) => buckets.contain(&self.bucket_of(row)),
+            None => "true".to_owned(),
+        }
+    }
+
+    fn columns_of(&self, row: &str) -> String {
+        let columns = self.columns.iter().map(|column| format!("{row}.{column}"));
+        columns.collect::<Vec<_>>().join(", ")
+    }
+
+    pub(super) fn copy_out(&self) -> String {
+        let (columns, source, moves) = (self.columns_of("t"), self.source(), self.moves("t"));
+        format!("COPY (SELECT {columns} FROM {source} t WHERE {moves}) TO STDOUT")
+    }
+
+    pub(super) fn copy_in(&self) -> String {
+        format!(
+            "COPY {} ({}) FROM STDIN",
+            self.name,
+            self.columns.join(", ")
+        )
+    }
+
+    /// Those rows that have one of these identities.
+    pub(super) fn copy_out_some(&self, identities: &Identities) -> String {
+        let (columns, source) = (self.columns_of("t"), self.source());
+        let (moves, some) = (self.moves("t"), self.is_one_of(identities));
+        format!("COPY (SELECT {columns} FROM {source} t WHERE {moves} AND {some}) TO STDOUT")
+    }
+
+    pub(super) fn delete_some(&self, identities: &Identities) -> String {
+        let (source, moves, some) = (self.source(), self.moves("t"), self.is_one_of(identities));
+        format!("DELETE FROM {source} t WHERE {moves} AND {some}")
+    }
+
+    fn is_one_of(&self, identities: &Identities) -> String {
+        let from = format!(
+            "json_array_elements({}) e",
+            quote_literal(&identities.json())
+        );
+        let pairs = self.identity.iter().zip(&self.types).enumerate();
+        if self.nulls_alike {
+            let same = pairs.map(|(at, (column, kind))| {
+                format!("t.{column} IS NOT DISTINCT FROM (e->>{at})::{kind}")
+            });
+            let same = same.collect::<Vec<_>>().join(" AND ");
+            return format!("EXISTS (SELECT FROM {from} WHERE {same})");
+        }
+        let (mut columns, mut values) = (Vec::new(), Vec::new());
+        for (at, (column, kind)) in pairs {
+            columns.push(format!("t.{column}"));
+            values.push(format!("(e->>{at})::{kind}"));
+        }
+        let (columns, values) = (columns.join(", "), values.join(", "));
+        format!("({columns}) IN (SELECT {values} FROM {from})")
+    }
+
+    pub(super) fn delete(&self) -> String {
+        format!("DELETE FROM {} t WHERE {}", self.source(), self.moves("t"))
+    }
+
+    /// One row for each bucket: its number, how many rows, and a sum of the hashes of all that they hold.
+    pub(super) fn digest(&self) -> String {
+        let (bucket, source, moves) = (self.bucket_of("t"), self.source(), self.moves("t"));
+        format!(
+            "SELECT {bucket}::int4, count(*), sum(hashtextextended(t::text, 0)::numeric)::text \
+             FROM {source} t WHERE {moves} GROUP BY 1 ORDER BY 1"
+        )
+    }
+
+    /// As [`Self::digest`], of the rows with one of these identities.
+    pub(super) fn digest_some(&self, identities: &Identities) -> String {
+        let (bucket, source) = (self.bucket_of("t"), self.source());
+        let (moves, some) = (self.moves("t"), self.is_one_of(identities));
+        format!(
+            "SELECT {bucket}::int4, count(*), sum(hashtextextended(t::text, 0)::numeric)::text \
+             FROM {source} t WHERE {moves} AND {some} GROUP BY 1 ORDER BY 1"
+        )
+    }
+
+    /// The function behind the table's trigger: notes what changes of the rows that move, refuses rows of `lost` buckets.
+    /// `oid`: of the table on that shard.
+    pub(super) fn follower(&self, oid: u32, follows: bool, lost: Option<&Buckets>) -> String {
+        let note = |row: &str| {
+            let identity = self
+                .identity
+                .iter()
+                .map(|column| format!("{row}.{column}::text"));
+            let (identity, name) = (
+                identity.collect::<Vec<_>>().join(", "),
+                quote_literal(&self.name),
+            );
+            let moves = self.moves(row);
+            format!(
+                "IF {moves} THEN INSERT INTO oskol.move_log (relation, identity) VALUES ({name}, ARRAY[{identity}]); END IF;"
+            )
+        };
+        let (old, new) = match follows {
+            true => (note("OLD"), note("NEW")),
+            false => (String::new(), String::new()),
+        };
+        let refuse = lost.map_or_else(String::new, |lost| {
+            let is_lost = lost.contain(&self.bucket_of("NEW"));
+            format!("IF {is_lost} THEN PERFORM oskol.refuse_moved(); END IF;")
+        });
+        format!(
+            "CREATE OR REPLACE FUNCTION oskol.on_move_{oid}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER \
+             SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO, YMD' SET intervalstyle = 'postgres' \
+             SET bytea_output = 'hex' SET extra_float_digits = 1 SET timezone = 'UTC' AS $outer$ BEGIN \
+             IF TG_OP <> 'INSERT' THEN {old} NULL; END IF; \
+             IF TG_OP <> 'DELETE' THEN {refuse} {new} NULL; END IF; \
+             RETURN NULL; END $outer$"
+        )
+    }
+}
+
+/// Identities of rows of one table, as JSON arrays of text.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Identities(BTreeSet<String>);
+
+impl Identities {
+    /// `identity`: as `to_json` of the text array prints it.
+    pub(super) fn add(&mut self, identity: String) {
+        self.0.insert(identity);
+    }
+
+    fn json(&self) -> String {
+        let all: Vec<&str> = self.0.iter().map(String::as_str).collect();
+        format!("[{}]", all.join(","))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn posts() -> MovedTable {
+        MovedTable {
+            name: "public.posts".into(),
+            partitioned: false,
+            bucket: "(hashint8extended(@.user_id::int8, 0) & 4095)".into(),
+            columns: vec!["user_id".into(), "\"Text\"".into()],
+            identity: vec!["user_id".into()],
+            types: vec!["bigint".into()],
+            nulls_alike: false,
+            buckets: Some(Buckets::of([BucketId(0), BucketId(9)])),
+        }
+    }
+
+    #[test]
+    fn bits_count_as_get_bit_of_bytea_does() {
+        let condition = Buckets::of([BucketId(0), BucketId(9)]).contain("b");
+        assert!(condition.starts_with("get_bit('\\x010200"), "{condition}");
+    }
+
+    #[test]
+    fn rows_that_have_changed_are_found_by_their_identity() {
+        let mut identities = Identities::default();
+        identities.add("[\"7\"]".into());
+        identities.add("[\"7\"]".into());
+        let sql = posts().delete_some(&identities);
+        let end = "(t.user_id) IN (SELECT (e->>0)::bigint FROM json_array_elements('[[\"7\"]]') e)";
+        assert!(sql.starts_with("DELETE FROM ONLY public.posts t WHERE get_bit("));
+        assert!(sql.ends_with(end), "{sql}");
+    }
+
+    #[test]
+    fn a_copy_names_the_columns_on_both_sides() {
+        assert_eq!(
+            posts().copy_in(),
+            "COPY public.posts (user_id, \"Text\") FROM STDIN"
+        );
+        assert!(
+            posts()
+                .copy_out()
+                .starts_with("COPY (SELECT t.user_id, t.\"Text\" FROM ONLY public.posts t")
+        );
+    }
+}

@@ -1,0 +1,107 @@
+-- Moving buckets: what the home shard keeps of it. Runs again without harm.
+ALTER TABLE oskol.shards ADD COLUMN IF NOT EXISTS name text;
+ALTER TABLE oskol.shards ADD COLUMN IF NOT EXISTS state text NOT NULL DEFAULT 'active'
+    CHECK (state IN ('joining', 'active', 'draining', 'removed'));
+-- The move that the router holds its clients for: the global transaction of the mover.
+ALTER TABLE oskol.routers ADD COLUMN IF NOT EXISTS held text;
+
+-- One for each wish to place buckets anew. In database postgres only; it counts for all databases.
+CREATE TABLE IF NOT EXISTS oskol.rebalances (
+    id int8 GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    kind text NOT NULL CHECK (kind IN ('rebalance', 'undo', 'bucket')),
+    state text NOT NULL CHECK (state IN ('running', 'paused', 'finished', 'failed')),
+    error text,
+    -- Sums over all databases, as estimated at the start.
+    moves int8 NOT NULL DEFAULT 0,
+    started timestamptz NOT NULL DEFAULT clock_timestamp(),
+    finished timestamptz,
+    -- The triggers that followed and fenced rows are gone.
+    cleared boolean NOT NULL DEFAULT false
+);
+
+-- Some buckets of this database that move together, in one global transaction.
+CREATE TABLE IF NOT EXISTS oskol.moves (
+    id int8 GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    rebalance int8 NOT NULL,
+    buckets int4[] NOT NULL,
+    source int4 NOT NULL,
+    target int4 NOT NULL,
+    state text NOT NULL DEFAULT 'planned'
+        CHECK (state IN ('planned', 'copying', 'switching', 'done', 'failed', 'cancelled')),
+    -- Who works at it, and its last attempt to switch.
+    owner text,
+    gid text,
+    estimated_rows int8 NOT NULL DEFAULT 0,
+    estimated_bytes int8 NOT NULL DEFAULT 0,
+    rows int8 NOT NULL DEFAULT 0,
+    bytes int8 NOT NULL DEFAULT 0,
+    -- Rows copied anew as they changed meanwhile.
+    followed int8 NOT NULL DEFAULT 0,
+    attempts int4 NOT NULL DEFAULT 0,
+    -- How long clients were held, in milliseconds.
+    held_ms int8 NOT NULL DEFAULT 0,
+    error text,
+    started timestamptz,
+    finished timestamptz
+);
+CREATE INDEX IF NOT EXISTS moves_rebalance ON oskol.moves (rebalance, state);
+
+-- What moves with its bucket: sharded tables, and the entries of unique keys. Columns are quoted where they have to be;
+-- `bucket` is an expression over a row called "@".
+CREATE OR REPLACE FUNCTION oskol.moved_tables() RETURNS TABLE (
+    name text, partitioned boolean, bucket text, columns text[], identity text[], types text[], nulls_alike boolean)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+    SELECT format('%I.%I', n.nspname, c.relname), c.relkind = 'p',
+        format(CASE r.family WHEN 'integer' THEN '(hashint8extended(@.%I::int8, 0) & 4095)'
+            WHEN 'text' THEN '(hashtextextended(@.%I::text, 0) & 4095)'
+            ELSE '(uuid_hash_extended(@.%I, 0) & 4095)' END, k.attname),
+        (SELECT array_agg(quote_ident(a.attname) ORDER BY a.attnum) FROM pg_attribute a
+            WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''),
+        coalesce(p.names, ARRAY[quote_ident(k.attname)]),
+        coalesce(p.types, ARRAY[format_type(k.atttypid, k.atttypmod)]), false
+    FROM oskol.rules r JOIN pg_class c ON c.oid = r.relation JOIN pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_attribute k ON k.attrelid = r.relation AND k.attnum = r.key
+    LEFT JOIN LATERAL (SELECT array_agg(quote_ident(a.attname) ORDER BY o.ordinal) AS names,
+            array_agg(format_type(a.atttypid, a.atttypmod) ORDER BY o.ordinal) AS types
+        FROM pg_index i, unnest(i.indkey) WITH ORDINALITY AS o (attnum, ordinal), pg_attribute a
+        WHERE i.indrelid = c.oid AND i.indisprimary AND a.attrelid = c.oid AND a.attnum = o.attnum
+        AND o.ordinal <= i.indnkeyatts HAVING count(*) > 0) p ON true
+    WHERE r.placement = 'sharded'
+    UNION ALL
+    SELECT format('oskol.unique_%s', u.number), false,
+        format('(hash_record_extended(ROW(%s), 0) & 4095)', x.hashed),
+        x.names || 'key'::text, x.names, x.types, i.indnullsnotdistinct
+    FROM oskol.unique_keys u JOIN pg_index i ON i.indexrelid = u.index
+    CROSS JOIN LATERAL (SELECT string_agg('@.' || k.hashed, ', ' ORDER BY k.ordinal) AS hashed,
+            array_agg('v' || k.ordinal ORDER BY k.ordinal) AS names, array_agg(k.type ORDER BY k.ordinal) AS types
+        FROM oskol.unique_key_columns(u.index) k) x
+    ORDER BY 1;
+END
+$$;
+REVOKE ALL ON FUNCTION oskol.moved_tables() FROM PUBLIC;
+
+-- As moved_tables, of tables that are on every shard whole.
+CREATE OR REPLACE FUNCTION oskol.reference_tables() RETURNS TABLE (
+    name text, partitioned boolean, bucket text, columns text[], identity text[], types text[], nulls_alike boolean)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+    SELECT format('%I.%I', n.nspname, c.relname), c.relkind = 'p', '0'::text, l.columns,
+        coalesce(p.names, l.columns), coalesce(p.types, l.types), p.names IS NULL
+    FROM oskol.rules r JOIN pg_class c ON c.oid = r.relation JOIN pg_namespace n ON n.oid = c.relnamespace
+    CROSS JOIN LATERAL (SELECT array_agg(quote_ident(a.attname) ORDER BY a.attnum) AS columns,
+            array_agg(format_type(a.atttypid, a.atttypmod) ORDER BY a.attnum) AS types FROM pg_attribute a
+        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '') l
+    LEFT JOIN LATERAL (SELECT array_agg(quote_ident(a.attname) ORDER BY o.ordinal) AS names,
+            array_agg(format_type(a.atttypid, a.atttypmod) ORDER BY o.ordinal) AS types
+        FROM pg_index i, unnest(i.indkey) WITH ORDINALITY AS o (attnum, ordinal), pg_attribute a
+        WHERE i.indrelid = c.oid AND i.indisprimary AND a.attrelid = c.oid AND a.attnum = o.attnum
+        AND o.ordinal <= i.indnkeyatts HAVING count(*) > 0) p ON true
+    WHERE r.placement = 'reference' ORDER BY 1;
+END
+$$;
+REVOKE ALL ON FUNCTION oskol.reference_tables() FROM PUBLIC;
