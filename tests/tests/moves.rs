@@ -364,3 +364,144 @@ async fn a_row_changed_deleted_doubled_or_misplaced_is_found() {
     }
     assert_eq!(kinds.len(), 3, "{kinds:?}");
 }
+
+/// The share of buckets that had to move so that `after` follows `before`, and the share that did.
+fn shares(before: &[i32], after: &[i32], shards: usize) -> (f64, f64) {
+    let moved = before
+        .iter()
+        .zip(after)
+        .filter(|(one, other)| one != other)
+        .count();
+    (1.0 / shards as f64, moved as f64 / before.len() as f64)
+}
+
+async fn owners(cluster: &Cluster) -> Vec<i32> {
+    let home = cluster.shard(0).await;
+    let sql = "select array_agg(shard order by bucket) from oskol.buckets";
+    home.query_one(sql, &[]).await.expect("the map").get(0)
+}
+
+/// With a table that is large enough for an index by bucket. cargo test -p tests --test moves -- --ignored five
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "minutes"]
+async fn from_two_to_three_to_five_and_back_to_four() {
+    let cluster = Cluster::start(2);
+    prepare(&cluster).await;
+    let client = cluster.client().await;
+    for sql in [
+        "create table ballast (user_id bigint not null, n bigint not null, text text, primary key (user_id, n))",
+        "select oskol.shard_table('ballast', 'user_id')",
+        "insert into ballast select n % 20000, n, repeat(md5(n::text), 7) from generate_series(1, 700000) n",
+        "analyze ballast",
+    ] {
+        client.batch_execute(sql).await.expect(sql);
+    }
+    let spares: Vec<SpareServer> = (0..3).map(|_| cluster.spare_server()).collect();
+    let operator = admin_client(&cluster).await;
+    let load = Load::start(&[cluster.url()]);
+    for (first, last) in [(0, 1), (1, 3)] {
+        for (number, spare) in (first..last).zip(&spares[first..last]) {
+            add(&operator, &format!("s{number}"), spare).await;
+        }
+        let before = owners(&cluster).await;
+        let began = Instant::now();
+        admin(&operator, "REBALANCE").await;
+        let moves = moved(&cluster).await;
+        let bytes: u64 = moves
+            .iter()
+            .map(|row| row[10].parse::<u64>().expect("bytes"))
+            .sum();
+        let gigabytes = bytes as f64 / f64::from(1 << 30);
+        let (least, share) = shares(&before, &owners(&cluster).await, 2 + last);
+        let held = moves
+            .iter()
+            .map(|row| row[14].parse::<u64>().expect("ms"))
+            .max();
+        println!(
+            "to {} shards: {} moves, {:.0} MiB in {:.0} s ({:.0} s/GiB), held for {:?} ms at most; share moved {share:.3}, least {:.3}",
+            2 + last,
+            moves.len(),
+            gigabytes * 1024.0,
+            began.elapsed().as_secs_f64(),
+            began.elapsed().as_secs_f64() / gigabytes,
+            held,
+            least * (last - first) as f64
+        );
+    }
+    admin(&operator, "DRAIN SHARD s1").await;
+    let moves = moved(&cluster).await;
+    admin(&operator, "REMOVE SHARD s1").await;
+    let told = load.stop().await;
+    println!(
+        "drained in {} moves; {} statements, {} errors, the longest {} ms",
+        moves.len(),
+        told.statements,
+        told.errors.len(),
+        told.longest.as_millis()
+    );
+    assert!(
+        told.errors.is_empty(),
+        "{:?}",
+        &told.errors[..told.errors.len().min(5)]
+    );
+    check_ledger(&cluster, &told).await;
+    is_clean(&cluster).await;
+    let count = client
+        .query_one("select count(*) from ballast", &[])
+        .await
+        .expect("rows");
+    assert_eq!(count.get::<_, i64>(0), 700_000);
+}
+
+/// Status and body of a request to the router's admin port.
+async fn http(cluster: &Cluster, head: &str, body: &str) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", cluster.admin_port()))
+        .await
+        .expect("the port");
+    let length = body.len();
+    let request =
+        format!("{head}\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}");
+    stream.write_all(request.as_bytes()).await.expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("an answer");
+    answer
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_joins_by_itself_with_the_token_and_leaves() {
+    let token = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(token.path(), "let me in\n").expect("written");
+    let cluster = Cluster::start_with(tests::ClusterOptions {
+        shards: Some(2),
+        environment: vec![(
+            "OSKOL_ADMIN__JOIN_TOKEN_FILE".into(),
+            token.path().display().to_string(),
+        )],
+        ..tests::ClusterOptions::default()
+    });
+    let spare = cluster.spare_server();
+    let body = format!(
+        r#"{{"name": "third", "host": "{}", "port": {}, "database": "postgres", "weight": 1.0}}"#,
+        spare.host(),
+        spare.port()
+    );
+    let post = |token: &str| format!("POST /shards HTTP/1.1\r\nAuthorization: Bearer {token}");
+    let refused = http(&cluster, &post("something"), &body).await;
+    assert!(refused.starts_with("HTTP/1.1 401"), "{refused}");
+    for _ in 0..2 {
+        let joined = http(&cluster, &post("let me in"), &body).await;
+        assert!(
+            joined.starts_with("HTTP/1.1 200") && joined.contains(r#"{"shard_id":2}"#),
+            "{joined}"
+        );
+    }
+    let operator = admin_client(&cluster).await;
+    assert_eq!(admin(&operator, "SHOW SHARDS").await.len(), 3);
+    let delete = "DELETE /shards/2 HTTP/1.1\r\nAuthorization: Bearer let me in";
+    eventually("the shard is out of the cluster", async || {
+        http(&cluster, delete, "").await.starts_with("HTTP/1.1 200")
+    })
+    .await;
+    assert_eq!(admin(&operator, "SHOW SHARDS").await.len(), 2);
+}

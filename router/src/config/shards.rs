@@ -8,16 +8,25 @@ use super::ShardConfig;
 
 /// Ascending by id. Clones share one list, so that every part of the router learns of a shard that is added.
 #[derive(Debug, Clone, Default)]
-pub struct ShardList(Arc<RwLock<Arc<[ShardConfig]>>>);
+pub struct ShardList {
+    known: Arc<RwLock<Arc<[ShardConfig]>>>,
+    /// Those of the configuration, which also has the last word on their addresses.
+    configured: Arc<[ShardId]>,
+}
 
 impl ShardList {
     /// All of now.
     pub fn all(&self) -> Arc<[ShardConfig]> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.known.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub fn find(&self, id: ShardId) -> Option<ShardConfig> {
         self.all().iter().find(|shard| shard.id == id).cloned()
+    }
+
+    /// Whether the configuration names it.
+    pub fn is_configured(&self, id: ShardId) -> bool {
+        self.configured.contains(&id)
     }
 
     pub fn is_empty(&self) -> bool {
@@ -37,7 +46,7 @@ impl ShardList {
     }
 
     fn change(&self, change: impl FnOnce(&mut Vec<ShardConfig>)) {
-        let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.known.write().unwrap_or_else(PoisonError::into_inner);
         let mut shards = current.to_vec();
         change(&mut shards);
         shards.sort_by_key(|shard| shard.id);
@@ -47,7 +56,10 @@ impl ShardList {
 
 impl From<Vec<ShardConfig>> for ShardList {
     fn from(shards: Vec<ShardConfig>) -> Self {
-        Self(Arc::new(RwLock::new(shards.into())))
+        Self {
+            configured: shards.iter().map(|shard| shard.id).collect(),
+            known: Arc::new(RwLock::new(shards.into())),
+        }
     }
 }
 

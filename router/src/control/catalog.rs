@@ -58,9 +58,14 @@ pub(crate) async fn learn_shards(home: &Lent) -> Result<(), ControlError> {
                 tracing::info!(shard = %stored.id, "a shard has left the cluster");
                 list.remove(stored.id);
             }
-        } else if known.is_none() && stored.state != "joining" {
-            tracing::info!(shard = %stored.id, name = stored.name, "learned of a shard");
-            list.put(stored.config());
+        } else if stored.state != "joining" && !list.is_configured(stored.id) {
+            let config = stored.config();
+            let same =
+                |known: &ShardConfig| (&known.host, known.port) == (&config.host, config.port);
+            if !known.as_ref().is_some_and(same) {
+                tracing::info!(shard = %stored.id, name = stored.name, "learned of a shard");
+                list.put(config);
+            }
         }
     }
     Ok(())

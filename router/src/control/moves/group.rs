@@ -6,7 +6,7 @@ use topology::{BucketId, ShardId, ShardMap};
 
 use super::error::MoveError;
 use super::switch::{Attempt, Change, Switch};
-use super::tables::{Buckets, MovedTable};
+use super::tables::{Buckets, INDEX, MovedTable};
 use super::transfer::{Copied, End, Transfer};
 use crate::control::error::ControlError;
 use crate::control::gid::GlobalId;
@@ -18,6 +18,9 @@ const ATTEMPTS: u32 = 8;
 /// Between two of them; grows.
 const PAUSE: Duration = Duration::from_millis(300);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Bytes from which on a table is not read whole for each group.
+const LARGE: i64 = 64 << 20;
 
 /// A row of `oskol.moves`.
 #[derive(Debug, Clone)]
@@ -60,6 +63,7 @@ impl Group {
             return Ok(());
         }
         self.claim(inner, owner).await?;
+        self.index(inner).await?;
         let mut lead = self.lead(inner).await?;
         let epoch = lock_catalog(&lead).await?;
         let map = self.map(&lead).await?;
@@ -144,6 +148,43 @@ impl Group {
             1 => Ok(()),
             _ => Err(MoveError::Lost),
         }
+    }
+
+    /// Large tables get an index by bucket, which each group of the rebalance uses: none reads them whole while clients are
+    /// held.
+    async fn index(&self, inner: &Inner) -> Result<(), MoveError> {
+        let lead = self.lead(inner).await?;
+        let transfer = self.transfer(inner, &lead).await?;
+        let source = &transfer.source;
+        for table in &transfer.tables {
+            let oid = transfer.oid(source, table).await?;
+            let Some(make) = table.index(oid) else {
+                continue;
+            };
+            let sql = "SELECT pg_relation_size($1::oid) >= $2, (SELECT i.indisvalid FROM pg_index i
+                JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indrelid = $1::oid AND c.relname = $3::text)";
+            let name = format!("{INDEX}{oid}");
+            let row = source.client.query_one(sql, &[&oid, &LARGE, &name]).await;
+            let row = row.map_err(source.failed())?;
+            let (is_large, valid): (bool, Option<bool>) = (row.get(0), row.get(1));
+            if !is_large || valid == Some(true) {
+                continue;
+            }
+            tracing::info!(table = table.name, shard = %self.source, "an index by bucket is made");
+            if valid == Some(false) {
+                // Left behind by an attempt that was broken off.
+                let sql = "SELECT format('DROP INDEX %s', c.oid::regclass) FROM pg_class c
+                    JOIN pg_index i ON i.indexrelid = c.oid
+                    WHERE i.indrelid = $1::oid AND c.relname = $2::text";
+                let drop = source.client.query_one(sql, &[&oid, &name]).await;
+                source.run(drop.map_err(source.failed())?.get(0)).await?;
+            }
+            // It waits for every transaction there is, and for none with a lock of ours.
+            source.run("SET lock_timeout TO 0").await?;
+            source.run(&make).await?;
+            source.run(&format!("ANALYZE {}", table.name)).await?;
+        }
+        Ok(())
     }
 
     async fn lead(&self, inner: &Inner) -> Result<End, MoveError> {

@@ -96,10 +96,7 @@ async fn reserve(inner: &Inner, newcomer: &Newcomer) -> Result<StoredShard, Move
     if let Some(shard) = present.clone().find(|shard| shard.name == newcomer.name) {
         return match same_address(&shard) {
             true => Ok(shard.clone()),
-            false => refused(format!(
-                "shard {} has that name, at {}:{}",
-                shard.id, shard.host, shard.port
-            )),
+            false => readdress(inner, shard, newcomer).await,
         };
     }
     if let Some(shard) = present.find(same_address) {
@@ -134,6 +131,52 @@ async fn reserve(inner: &Inner, newcomer: &Newcomer) -> Result<StoredShard, Move
         weight: newcomer.weight,
         state: "joining".into(),
     })
+}
+
+/// A shard that is at another address now; it must be itself that is there.
+async fn readdress(
+    inner: &Inner,
+    shard: &StoredShard,
+    newcomer: &Newcomer,
+) -> Result<StoredShard, MoveError> {
+    let moved = StoredShard {
+        host: newcomer.host.clone(),
+        port: newcomer.port,
+        ..shard.clone()
+    };
+    let server = moved.config();
+    if shard.state != "joining" {
+        let joining = Joining {
+            inner,
+            server: &server,
+            name: &newcomer.name,
+        };
+        let client = joining.connect(CLUSTER_DATABASE).await?;
+        let sql = "SELECT to_regclass('oskol.meta') IS NOT NULL";
+        let found = client.query_one(sql, &[]).await.map_err(joining.failed())?;
+        if !found.get::<_, bool>(0) {
+            return Err(MoveError::Refused(format!(
+                "shard {} has that name, at {}:{}, and another server asks for it",
+                shard.id, shard.host, shard.port
+            )));
+        }
+        joining.check_identity(&client).await?;
+    }
+    let (id, port) = (i32::from(shard.id.0), i32::from(newcomer.port));
+    for database in databases(inner).await? {
+        if inner.open(&database).await.is_err() {
+            continue;
+        }
+        let home = inner.connections.get_home(&database).await?;
+        let sql = "UPDATE oskol.shards SET host = $1, port = $2 WHERE id = $3";
+        home.execute(sql, &[&newcomer.host, &port, &id])
+            .await
+            .map_err(home.failed())?;
+        // Routers look at the shards when the map has changed.
+        let sql = "UPDATE oskol.meta SET map_epoch = map_epoch + 1";
+        home.execute(sql, &[]).await.map_err(home.failed())?;
+    }
+    Ok(moved)
 }
 
 struct Joining<'a> {

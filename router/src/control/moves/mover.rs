@@ -9,6 +9,7 @@ use tokio_postgres::Client;
 use super::databases;
 use super::error::MoveError;
 use super::group::Group;
+use super::tables::INDEX;
 use crate::control::CLUSTER_DATABASE;
 use crate::control::error::ControlError;
 use crate::control::inner::Inner;
@@ -223,12 +224,41 @@ async fn finish(
     let finished = home.execute(sql, &[&state, &error, &rebalance]).await;
     finished.map_err(home.failed())?;
     tracing::info!(rebalance, state, "no more buckets move");
+    if let Err(error) = drop_indexes(inner).await {
+        tracing::info!(%error, "an index by bucket stays for now");
+    }
+    Ok(())
+}
+
+/// Those by bucket, which cost every write something.
+async fn drop_indexes(inner: &Inner) -> Result<(), MoveError> {
+    let sql = format!(
+        "SELECT format('DROP INDEX %s', c.oid::regclass) FROM pg_class c
+        WHERE c.relkind = 'i' AND c.relname ~ '^{INDEX}[0-9]+$'"
+    );
+    for database in databases(inner).await? {
+        if inner.open(&database).await.is_err() {
+            continue;
+        }
+        for shard in inner.connections.shards().iter() {
+            let connection = inner.connections.get(shard.id, &database).await?;
+            let rows = connection.query(&sql, &[]).await;
+            for row in rows.map_err(connection.failed())? {
+                let dropped = connection.batch_execute(row.get(0)).await;
+                dropped.map_err(connection.failed())?;
+            }
+        }
+    }
     Ok(())
 }
 
 /// Takes the triggers away that followed and fenced rows.
 async fn clear(inner: &Inner, wish: &Wish) -> Result<(), MoveError> {
+    drop_indexes(inner).await?;
     for database in databases(inner).await? {
+        if inner.open(&database).await.is_err() {
+            continue;
+        }
         for shard in inner.connections.shards().iter() {
             let connection = inner.connections.get(shard.id, &database).await?;
             let sql = "SELECT oskol.unfollow(substr(p.proname, 9)::oid) FROM pg_proc p

@@ -22,7 +22,7 @@ use crate::control::watch::{CHANNEL, GONE, PRESENCE, SILENCE};
 use crate::fault_point::{self, FaultPoint};
 
 /// Routers hold for no longer; the attempt is called off before.
-pub(super) const HOLD: Duration = Duration::from_secs(4);
+pub(super) const HOLD: Duration = Duration::from_secs(3);
 /// Longest wait for transactions under way to end, in which clients are held.
 const DRAIN: Duration = Duration::from_millis(700);
 const UNIQUE_VIOLATION: &str = "23505";

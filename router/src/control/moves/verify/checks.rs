@@ -206,6 +206,7 @@ SELECT format('%I.%I', n.nspname, c.relname), md5(concat_ws('|', c.relkind, c.re
     (SELECT string_agg(pg_get_triggerdef(t.oid), ',' ORDER BY t.tgname) FROM pg_trigger t
         WHERE t.tgrelid = c.oid AND NOT t.tgisinternal)))
 FROM pg_class c JOIN space n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'i', 'I', 'c')
+    AND c.relname !~ '^oskol_bucket_[0-9]+$'
 UNION ALL
 SELECT format('%I.%I(%s)', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid)),
     md5(concat_ws('|', p.prosrc, p.provolatile, p.prosecdef, pg_get_function_result(p.oid)))
