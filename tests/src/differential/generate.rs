@@ -11,6 +11,7 @@ mod scope;
 mod sources;
 mod subqueries;
 mod templates;
+mod wider;
 mod writes;
 
 use super::dice::Dice;
@@ -50,6 +51,7 @@ impl Generator {
         match self.dice.below(100) {
             0..5 => self.faulty(),
             5..8 => Statement::Query(self.recursive()),
+            8..12 => self.seldom_read(),
             _ => Statement::Query(self.whole_query()),
         }
     }

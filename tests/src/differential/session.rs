@@ -84,7 +84,14 @@ impl<'a> Session<'a> {
         }
         match self.generator.dice.below(100) {
             0..2 if !self.transaction.is_open() => self.made_id().await,
-            0..24 => {
+            2..6 => {
+                let statement = self.generator.seldom_write();
+                self.statement(&statement, true).await;
+                for table in &TABLES {
+                    self.check_table(&statement, table.name).await;
+                }
+            }
+            0..26 => {
                 let statement = self.generator.write();
                 self.statement(&statement, true).await;
             }

@@ -229,6 +229,13 @@ pub static TABLES: [Table; 8] = [
     },
 ];
 
+/// An aggregate of the user's own, the same for any order of the rows.
+const AGGREGATE: [&str; 2] = [
+    "create function longer(a text, b text) returns text language sql immutable strict as $$ \
+     select case when length(b) > length(a) or length(b) = length(a) and b collate \"C\" < a collate \"C\" then b else a end $$",
+    "create aggregate longest(text) (sfunc = longer, stype = text)",
+];
+
 /// A view: its name, its query, its columns.
 pub type View = (&'static str, &'static str, &'static [(&'static str, Type)]);
 
@@ -396,6 +403,7 @@ pub fn users(scale: usize) -> usize {
 /// What makes the types and tables.
 pub fn definitions() -> Vec<String> {
     let mut sql = vec!["create type mood as enum ('calm', 'glad', 'sad', 'tense')".to_owned()];
+    sql.extend(AGGREGATE.map(str::to_owned));
     sql.extend(TABLES.iter().map(Table::create));
     sql.extend(
         VIEWS

@@ -98,7 +98,8 @@ impl Type {
 
     /// Whether equal values look alike: only then does it not matter which of them GROUP BY shows.
     pub fn is_settled(self) -> bool {
-        self != Type::Numeric
+        // 1.0 and 1.00 are equal, as are character(n) values that end in blanks.
+        !matches!(self, Type::Numeric | Type::Char)
     }
 
     pub fn is_text(self) -> bool {

@@ -81,7 +81,8 @@ impl Generator {
             return Query::of(Body::Select(Box::new(self.select(outside, wanted))));
         }
         let types = wanted.map_or_else(|| self.some_types(), <[Type]>::to_vec);
-        if form < 9 {
+        // Of equal values any may be shown.
+        if form < 9 && types.iter().all(|type_| type_.is_settled()) {
             self.set_operation(outside, &types)
         } else {
             self.values(&types)
@@ -287,7 +288,7 @@ impl Generator {
 
     fn bounds(&mut self, query: &mut Query) {
         let count = self.dice.between(0, 12);
-        if !query.order.is_empty() && self.dice.chance(15) {
+        if !query.order.is_empty() && self.dice.chance(15) && !has_extreme(query) {
             query.limit = Some(Limit::WithTies(count));
             return;
         }
@@ -386,4 +387,10 @@ fn typed(expression: Expression) -> Expression {
         }),
         made @ Expression::Made { .. } => made,
     }
+}
+
+/// PostgreSQL 15 looks an extreme of a constant up by a subquery that inherits WITH TIES, and then fails with 21000.
+fn has_extreme(query: &Query) -> bool {
+    let body = format!("{:?}", query.body);
+    body.contains("max(") || body.contains("min(")
 }

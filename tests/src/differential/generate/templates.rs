@@ -241,6 +241,7 @@ pub const AGGREGATES: &[Template] = &[
     (Bool, "(count(*) > 2)", &[]),
     (Text, "min({0})", &[Text]),
     (Text, "max({0})", &[Text]),
+    (Text, "longest({0})", &[Text]),
     (Text, "string_agg({!0}, ',' order by {!0})", &[Text]),
     (
         Text,
