@@ -69,7 +69,7 @@ impl Config {
             return Ok(());
         }
         Err(ConfigError::one(Problem {
-            place: "configuration".into(),
+            place: String::new(),
             key: "cluster.shards".into(),
             wrong: "names no shard".into(),
             allowed: "at least one [[cluster.shards]] with id, host and port".into(),

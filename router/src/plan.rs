@@ -16,6 +16,7 @@ pub mod insert;
 pub mod insert_rows;
 mod isolation;
 pub mod key;
+mod leftover;
 pub mod mirror;
 pub mod names;
 pub mod pins;
@@ -96,6 +97,9 @@ pub struct Effect {
     pub returns_rows: bool,
     /// May not run inside a transaction block (VACUUM, CREATE DATABASE, ...).
     pub outside_transaction: bool,
+    /// Runs users' code that may leave something behind in the session (`set_config` in a function, ...): its
+    /// connections are wiped before another client gets them.
+    pub leaves_state: bool,
     /// COPY FROM of rows with values of unique keys that are kept by entries: to be entered at its end.
     pub changes_entries: bool,
 }
@@ -669,7 +673,8 @@ pub struct Explain {
 
 /// Plans one statement. Never fails: what cannot be done is [`Action::Refuse`].
 pub fn plan(statement: &Statement, context: &PlanContext<'_>) -> Plan {
-    entries::around(plan_alone(statement, context), statement, context)
+    let plan = entries::around(plan_alone(statement, context), statement, context);
+    leftover::mark(plan, statement, context)
 }
 
 /// As [`plan`], of a statement that is part of another.

@@ -101,6 +101,27 @@ SELECT json_build_object(
     FROM relation r JOIN pg_rewrite w ON w.ev_class = r.oid
     JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid
     AND d.refclassid = 'pg_proc'::regclass WHERE r.relkind IN ('v', 'm')),
+-- What a use of a relation calls of users' functions: triggers, defaults, checks, policies, indexes, rules.
+'relation_calls', (SELECT coalesce(json_agg(DISTINCT jsonb_build_array(c.relation::int8, c.function::int8)), '[]')
+    FROM (SELECT tgrelid, tgfoid FROM pg_trigger WHERE NOT tgisinternal
+        UNION ALL SELECT o.relation, d.refobjid FROM pg_depend d JOIN (
+            SELECT 'pg_attrdef'::regclass, oid, adrelid FROM pg_attrdef
+            UNION ALL SELECT 'pg_constraint'::regclass, oid, conrelid FROM pg_constraint WHERE conrelid <> 0
+            UNION ALL SELECT 'pg_policy'::regclass, oid, polrelid FROM pg_policy
+            UNION ALL SELECT 'pg_class'::regclass, indexrelid, indrelid FROM pg_index
+            UNION ALL SELECT 'pg_rewrite'::regclass, oid, ev_class FROM pg_rewrite) o (class, oid, relation)
+        ON d.classid = o.class AND d.objid = o.oid
+        WHERE d.refclassid = 'pg_proc'::regclass) c (relation, function)
+    JOIN relation r ON r.oid = c.relation WHERE c.function >= 16384),
+-- Functions that are called without being named.
+'unnamed_calls', (SELECT coalesce(json_agg(DISTINCT u.function::int8), '[]') FROM (
+        SELECT oprcode::oid FROM pg_operator UNION ALL SELECT castfunc FROM pg_cast
+        UNION ALL SELECT evtfoid FROM pg_event_trigger
+        UNION ALL SELECT unnest(ARRAY[aggtransfn, aggfinalfn, aggmtransfn, aggmfinalfn, aggcombinefn]::oid[])
+            FROM pg_aggregate
+        UNION ALL SELECT d.refobjid FROM pg_constraint k JOIN pg_depend d ON d.classid = 'pg_constraint'::regclass
+            AND d.objid = k.oid AND d.refclassid = 'pg_proc'::regclass WHERE k.contypid <> 0) u (function)
+    WHERE u.function >= 16384),
 'functions', (SELECT coalesce(json_agg(json_build_array(p.oid::int8, n.nspname, p.proname,
         p.provolatile, p.prokind, CASE WHEN l.lanname NOT IN ('c', 'internal')
         THEN coalesce(pg_get_function_sqlbody(p.oid), p.prosrc) END)), '[]')

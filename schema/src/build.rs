@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::document::{ColumnRow, Document, FunctionRow, RelationRow, RuleRow};
 use crate::mentions;
 use crate::rules::{KeyType, Placement, RulePlacement};
+use crate::session_state;
 use crate::snapshot::{Function, Relation, RelationKind, Snapshot};
 
 type Name = (String, String);
@@ -69,9 +70,18 @@ impl Builder {
         self.add_owners(&mut relations);
         self.add_view_contents(&mut relations);
         let has_entries = entries::mark(&mut relations);
-        let functions = self.functions(&relations);
+        let state = self.session_state();
+        for oid in &state.relations {
+            if let Some(relation) = relations.get_mut(oid) {
+                relation.leaves_state = true;
+            }
+        }
+        let functions = self.functions(&relations, &state.functions);
+        let any_leaves_state = self.unnamed_leave_state(&state.functions);
         let mut snapshot = self.without_relations();
         snapshot.has_entries = has_entries;
+        snapshot.has_session_state = state.functions.contains(&true);
+        snapshot.any_leaves_state = any_leaves_state;
         for relation in relations.into_values() {
             let schema = snapshot
                 .relations
@@ -177,7 +187,53 @@ impl Builder {
         found.unwrap_or_default()
     }
 
-    fn functions(&self, relations: &HashMap<u32, Relation>) -> Vec<Function> {
+    /// Functions and relations whose use may leave something behind in a session.
+    fn session_state(&self) -> session_state::Found {
+        let functions = self.document.functions.iter();
+        let index: HashMap<u32, usize> = functions
+            .clone()
+            .enumerate()
+            .map(|(at, row)| (row.oid, at))
+            .collect();
+        let calls = self.document.relation_calls.iter();
+        let references = self.document.foreign_keys.iter();
+        let partitions = self.document.parents.iter();
+        session_state::find(&session_state::Callers {
+            // Our own leave nothing that the router does not know of.
+            functions: functions
+                .map(|row| {
+                    (
+                        &*row.name,
+                        row.body.as_deref().filter(|_| row.schema != "oskol"),
+                    )
+                })
+                .collect(),
+            relations: self
+                .document
+                .relations
+                .iter()
+                .map(|row| (row.oid, &*row.name))
+                .collect(),
+            calls: calls
+                .filter_map(|(relation, function)| Some((*relation, *index.get(function)?)))
+                .collect(),
+            uses: references
+                .map(|row| (row.referenced, row.relation))
+                .chain(partitions.map(|(child, parent)| (*parent, *child)))
+                .chain(self.document.view_reads.iter().copied())
+                .collect(),
+        })
+    }
+
+    /// Whether an operator, a cast or the like may: they are called without being named.
+    fn unnamed_leave_state(&self, functions: &[bool]) -> bool {
+        let leaves = self.document.functions.iter().zip(functions);
+        leaves
+            .filter(|(_, leaves)| **leaves)
+            .any(|(row, _)| self.document.unnamed_calls.contains(&row.oid))
+    }
+
+    fn functions(&self, relations: &HashMap<u32, Relation>, state: &[bool]) -> Vec<Function> {
         let bodies: Vec<_> = self
             .document
             .functions
@@ -187,7 +243,11 @@ impl Builder {
         let mentions = mentions::find(&bodies, relations.values());
         let rows = self.document.functions.iter();
         rows.zip(mentions)
-            .map(|(row, mentions)| function(row, mentions))
+            .zip(state)
+            .map(|((row, mentions), leaves_state)| Function {
+                leaves_state: *leaves_state,
+                ..function(row, mentions)
+            })
             .collect()
     }
 }
@@ -201,6 +261,7 @@ fn function(row: &FunctionRow, mentions: mentions::Mentions) -> Function {
         mentions_sharded: mentions.sharded.into_iter().collect(),
         mentions_local: mentions.local,
         mentions_reference: mentions.reference,
+        leaves_state: false,
     }
 }
 

@@ -21,6 +21,10 @@ pub(crate) struct Document {
     pub view_reads: Vec<(u32, u32)>,
     /// (view, function)
     pub view_calls: Vec<(u32, u32)>,
+    /// (relation, function)
+    pub relation_calls: Vec<(u32, u32)>,
+    /// Functions of operators, casts, aggregates, domains and event triggers.
+    pub unnamed_calls: Vec<u32>,
     pub functions: Vec<FunctionRow>,
     pub types: Vec<TypeRow>,
     pub operators: Vec<String>,

@@ -9,11 +9,13 @@ mod document;
 mod mentions;
 pub mod oids;
 pub mod rules;
+mod session_state;
 pub mod snapshot;
 pub mod sql;
 
 pub use build::DocumentError;
 pub use rules::{KeyType, Placement, TableRule};
+pub use session_state::leaves_state;
 pub use snapshot::{
     Column, DefaultValue, Entries, ForeignKey, Function, Relation, RelationKind, Snapshot,
     UniqueKey, View,

@@ -28,6 +28,10 @@ pub struct Snapshot {
     pub user_casts: HashSet<(u32, u32)>,
     /// Some unique key is kept by entries.
     pub has_entries: bool,
+    /// Some function may leave something behind in the session that ran it.
+    pub has_session_state: bool,
+    /// An operator, a cast or the like may leave something behind in a session: so any statement may.
+    pub any_leaves_state: bool,
 }
 
 impl Snapshot {
@@ -93,6 +97,8 @@ pub struct Relation {
     pub accept_unenforced: bool,
     /// A write to it may change values of unique keys that are kept by entries, of this table or another.
     pub changes_entries: bool,
+    /// Its use may call a function that leaves something behind in the session, e.g. by a trigger.
+    pub leaves_state: bool,
 }
 
 impl Relation {
@@ -206,4 +212,6 @@ pub struct Function {
     pub mentions_local: bool,
     /// The same of any reference table.
     pub mentions_reference: bool,
+    /// It, or what it calls, may leave something behind in the session that ran it.
+    pub leaves_state: bool,
 }

@@ -5,7 +5,7 @@ use std::fmt;
 /// One value that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// The file, or the environment.
+    /// The file, or the environment; empty when the sum of both is meant.
     pub place: String,
     /// `section.key`; empty when the whole place is meant.
     pub key: String,
@@ -16,7 +16,9 @@ pub struct Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.place)?;
+        if !self.place.is_empty() {
+            write!(f, "{}: ", self.place)?;
+        }
         if !self.key.is_empty() {
             write!(f, "{} ", self.key)?;
         }

@@ -397,21 +397,30 @@ pub fn read(
     let variables: HashMap<String, String> = environment
         .filter(|(name, _)| name.starts_with("OSKOL_") && name.contains("__"))
         .collect();
-    let mut builder = config::Config::builder();
     if let Some(path) = path {
         check_readable(path)?;
+    }
+    let with_environment = !variables.is_empty();
+    laid_over(path, variables).map_err(|error| {
+        // The crate names the key, not where it stands.
+        let is_of_environment = with_environment && laid_over(path, HashMap::new()).is_ok();
+        unreadable(path.filter(|_| !is_of_environment), &error)
+    })
+}
+
+fn laid_over(
+    path: Option<&Path>,
+    variables: HashMap<String, String>,
+) -> Result<ConfigFile, config::ConfigError> {
+    let mut builder = config::Config::builder();
+    if let Some(path) = path {
         builder = builder.add_source(config::File::from(path).format(config::FileFormat::Toml));
     }
     let overlay = config::Environment::with_prefix("OSKOL")
         .prefix_separator("_")
         .separator("__")
         .source(Some(variables));
-    let raw = builder
-        .add_source(overlay)
-        .build()
-        .map_err(|error| unreadable(path, &error))?;
-    raw.try_deserialize()
-        .map_err(|error| unreadable(path, &error))
+    builder.add_source(overlay).build()?.try_deserialize()
 }
 
 /// The crate's own message for a missing file does not say why.

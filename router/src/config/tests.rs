@@ -104,6 +104,16 @@ fn the_environment_overrides_the_file() {
 }
 
 #[test]
+fn a_variable_that_is_not_known_is_not_blamed_on_the_file() {
+    let of_environment = load("[pool]\nsize = 5\n", &[("OSKOL_POOL__SIZES", "30")]);
+    let message = of_environment.unwrap_err().to_string();
+    assert!(message.starts_with("the environment: "), "{message}");
+    let of_file = load("[pool]\nsizes = 5\n", &[("OSKOL_POOL__SIZE", "30")]);
+    let message = of_file.unwrap_err().to_string();
+    assert!(!message.starts_with("the environment: "), "{message}");
+}
+
+#[test]
 fn a_message_names_file_key_fault_and_what_is_allowed() {
     let message = wrong("[pool]\nmode = \"statement\"\ncheckout_timeout = 5\nsize = 0\n");
     let lines: Vec<_> = message.lines().collect();

@@ -25,6 +25,7 @@ pub fn plan_explain(
         writes: options.analyze && (inner.effect.writes || inner.effect.locks),
         locks: false,
         pins: options.analyze && inner.effect.pins,
+        leaves_state: options.analyze && inner.effect.leaves_state,
         unpreparable: options.analyze && inner.effect.unpreparable,
         returns_rows: true,
         outside_transaction: false,

@@ -158,8 +158,12 @@ impl Session {
         self.flush().await
     }
 
-    /// Refuses all but the end of a failed transaction, as PostgreSQL does.
-    pub(super) fn check_not_failed(&self, plan: &Plan) -> Result<(), Fault> {
+    /// Refuses all but the end of a failed transaction, as PostgreSQL does; notes what of the statement matters when
+    /// the transaction's connections are given back.
+    pub(super) fn admit(&self, plan: &Plan) -> Result<(), Fault> {
+        if plan.effect.leaves_state {
+            self.transaction.leaves_state.set(true);
+        }
         if plan.effect.reads_session_sequences
             && self.worker.config.pool.mode == PoolMode::Transaction
         {

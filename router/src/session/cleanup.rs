@@ -7,8 +7,10 @@ use wire::backend::Severity;
 use wire::frontend::write;
 
 use super::fault::Fault;
+use super::shared::WorkerState;
 use super::state::Session;
 use super::transaction::State;
+use crate::backend::Server;
 use crate::settings::quote_identifier;
 
 /// How long a server connection may take to come back into step before it is closed.
@@ -145,7 +147,7 @@ impl Session {
                     Ok(Ok(_))
                 );
             }
-            self.worker.pools.give_back(branch.server);
+            self.give_back(branch.server);
         }
         for server in std::mem::take(&mut self.held) {
             self.leave_held(server).await;
@@ -154,7 +156,7 @@ impl Session {
     }
 
     /// A statement may still run there for nobody: cancel it and close the connection.
-    async fn cancel_and_close(&self, mut server: Box<crate::backend::Server>) {
+    async fn cancel_and_close(&self, mut server: Box<Server>) {
         self.worker
             .pools
             .cancel(server.shard, server.process_id, &server.secret)
@@ -164,15 +166,33 @@ impl Session {
     }
 
     /// A connection that stayed with this client: wiped clean, or closed if pinned.
-    async fn leave_held(&self, mut server: Box<crate::backend::Server>) {
+    async fn leave_held(&self, mut server: Box<Server>) {
         if self.pinned {
             server.broken = true;
         } else {
-            let wipe = server.query("DISCARD ALL", &self.worker.parameters);
-            server.broken = !matches!(tokio::time::timeout(RECOVERY_LIMIT, wipe).await, Ok(Ok(_)));
-            server.prepared.clear();
-            server.settings = self.worker.plain_settings();
+            wipe(&mut server, &self.worker).await;
         }
         self.worker.pools.give_back(server);
     }
+
+    /// Gives a connection of the transaction back: first wiped, while nobody waits for it, if users' code may have
+    /// left something behind there.
+    pub(super) fn give_back(&self, mut server: Box<Server>) {
+        if !self.transaction.leaves_state.get() || !server.is_clean() {
+            return self.worker.pools.give_back(server);
+        }
+        let worker = Rc::clone(&self.worker);
+        tokio::task::spawn_local(async move {
+            wipe(&mut server, &worker).await;
+            worker.pools.give_back(server);
+        });
+    }
+}
+
+/// As if the connection were new. One that cannot be wiped is broken.
+async fn wipe(server: &mut Server, worker: &WorkerState) {
+    let wiped = server.query("DISCARD ALL", &worker.parameters);
+    server.broken = !matches!(tokio::time::timeout(RECOVERY_LIMIT, wiped).await, Ok(Ok(_)));
+    server.prepared.clear();
+    server.settings = worker.plain_settings();
 }

@@ -168,9 +168,10 @@ impl Session {
             if keep && !above && server.is_clean() {
                 self.held.push(server);
             } else {
-                self.worker.pools.give_back(server);
+                self.give_back(server);
             }
         }
+        self.transaction.leaves_state.set(false);
         if self.transaction.reserve_right.take().is_some() {
             self.worker.pools.wake_waiters();
         }

@@ -265,7 +265,7 @@ impl Session {
         plan: &Rc<Plan>,
         in_string: bool,
     ) -> Result<(), Fault> {
-        self.check_not_failed(plan)?;
+        self.admit(plan)?;
         self.answer_notices(plan);
         let started = self.started();
         let outcome = match self.one_shard(plan, Arguments::Whole) {
@@ -360,7 +360,7 @@ impl Session {
             if !plan.notices.is_empty()
                 || plan.effect.pins
                 || self.transaction.state == State::Failed
-                || self.check_not_failed(&plan).is_err()
+                || self.admit(&plan).is_err()
             {
                 return None;
             }

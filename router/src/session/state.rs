@@ -161,7 +161,9 @@ impl Session {
         while let Some(header) = wire::header::peek(&inbuf[position..], limit)? {
             let Some(message) = inbuf.get(position..position + header.length) else {
                 inbuf.advance(position);
-                inbuf.reserve(header.length.saturating_sub(inbuf.len()));
+                // As it comes, and not at once what a header of five bytes announces.
+                let missing = header.length.saturating_sub(inbuf.len());
+                inbuf.reserve(missing.min(inbuf.len().max(READ_BYTES)));
                 return Ok(());
             };
             if let Some(shard) = self.database.held_shard() {

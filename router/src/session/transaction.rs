@@ -131,6 +131,8 @@ pub struct Transaction {
     pub temporaries_touched: bool,
     /// A shard was lost while the client was silent: it is told at its next statement.
     pub lost: std::cell::RefCell<Option<Box<RouterError>>>,
+    /// Code of users has run that may have left something behind in the sessions of the shards.
+    pub leaves_state: std::cell::Cell<bool>,
     /// It has failed, and the locks since the last savepoint are given up.
     pub has_let_go: bool,
     /// The cluster's lock for DDL is held, and `private` was read under it.

@@ -284,6 +284,7 @@ fn function(
             .collect(),
         mentions_local,
         mentions_reference: name == "rename_country",
+        leaves_state: false,
     }
 }
 

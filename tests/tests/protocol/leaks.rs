@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tests::RawClient;
+use tests::{Database, RawClient};
 
 use crate::scarce::{small, soon, things};
 
@@ -18,6 +18,83 @@ const LEFT_HERE: &str =
     "create function public.left_here() returns bigint language sql stable as $$
     select count(*) from (select from pg_prepared_statements where name !~ '^o'
         union all select from pg_cursors where name <> '') as here $$";
+
+/// Code of users that changes the session which runs it, and all that may call it unseen.
+const KEEPING: &str =
+    "create function public.keeps() returns int language sql as $$ select set_config('work_mem', '1MB', false); select 1 $$;
+    create function public.calls() returns int language plpgsql as $$ begin return public.keeps(); end $$;
+    create function public.locks() returns trigger language plpgsql as $$
+        begin perform pg_advisory_lock(8); set timezone = 'Asia/Tokyo'; return new; end $$;
+    create procedure public.procedure() language plpgsql as $$ begin execute 'set datestyle = german'; end $$;
+    create table public.watched (id int primary key);
+    create trigger watching after insert on public.watched for each row execute function public.locks();
+    create table public.defaulted (id int default public.calls());
+    create table public.child (id int references public.watched on delete cascade);
+    create trigger watching after delete on public.child for each row execute function public.locks();
+    create view public.seen as select public.calls() as one;
+    create type public.odd as (one int);
+    create function public.odd_equal(public.odd, public.odd) returns boolean language plpgsql as $$
+        begin create temp table own (id int); return true; end $$;
+    insert into public.watched values (1); insert into public.child values (1)";
+
+/// An operator is called without being named: from here on any statement may leave something.
+const KEEPING_OPERATOR: &str = "create operator public.=== (leftarg = public.odd, rightarg = public.odd, function = public.odd_equal)";
+
+#[tokio::test]
+async fn what_code_of_users_keeps_is_not_kept_for_the_next_client() {
+    let cluster = small(1, "");
+    let database = cluster.database("kept");
+    let owner = things(&database).await;
+    owner.batch_execute(LEFT_HERE).await.unwrap();
+    owner.batch_execute(KEEPING).await.unwrap();
+    drop(owner);
+    let mut fresh = RawClient::connect(&database.url()).await;
+    fresh.query(SEEN);
+    let expected = fresh.transcript(1).await;
+    drop(fresh);
+    for words in [
+        "select keeps()",
+        "select id from lonely where calls() > 0",
+        "do $$ begin perform pg_advisory_lock(8); end $$",
+        "do $$ begin perform keeps(); end $$",
+        "do $$ begin insert into watched values (5); end $$",
+        "do $$ begin execute 'create temp table own (id int)'; end $$",
+        "call procedure()",
+        "insert into watched values (2)",
+        "insert into defaulted default values",
+        "delete from watched where id = 1",
+        "select * from seen",
+        "begin; select keeps(); select 1; commit",
+        "explain analyze select keeps()",
+        "prepare own as select keeps(); execute own",
+        "begin; declare own cursor for select keeps(); fetch all from own; commit",
+    ] {
+        leaves_nothing(&database, words, &expected).await;
+    }
+    let owner = database.client().await;
+    owner.batch_execute(KEEPING_OPERATOR).await.unwrap();
+    drop(owner);
+    let words = "select row(1)::odd === row(2)::odd";
+    leaves_nothing(&database, words, &expected).await;
+}
+
+/// Runs the words on one connection and looks at what the next clients find.
+async fn leaves_nothing(database: &Database<'_>, words: &str, expected: &[String]) {
+    let mut client = RawClient::connect(&database.url()).await;
+    client.query(words);
+    let outcome = client.transcript(1).await;
+    let failed = outcome
+        .iter()
+        .any(|message| message.starts_with("ErrorResponse"));
+    assert!(!failed, "{words}: {outcome:?}");
+    // Still connected: what its session holds is not let go because it left.
+    for _ in 0..3 {
+        let mut next = soon("connect", RawClient::connect(&database.url())).await;
+        next.query(SEEN);
+        let seen = soon("seen", next.transcript(1)).await;
+        assert_eq!(seen, expected, "after {words}");
+    }
+}
 
 #[tokio::test]
 async fn the_next_client_starts_afresh() {

@@ -1,25 +1,16 @@
 //! DO and CALL: code whose statements the router does not see. It runs on the home shard, or on all
 //! shards where it only makes objects; where it may touch tables that are elsewhere it is refused.
 
-use pg_query::NodeEnum;
 use pg_query::protobuf::{CallStmt, DoStmt};
 use schema::{Placement, RelationKind};
 
 use super::{Job, Planned};
 use crate::error::RouterError;
-use crate::plan::scope;
 use crate::plan::{Action, Effect, Plan};
+use crate::plan::{leftover, scope};
 
 pub fn block(job: &Job<'_>, block: &DoStmt) -> Planned {
-    let body = block
-        .args
-        .iter()
-        .find_map(|option| match option.node.as_ref()? {
-            NodeEnum::DefElem(option) if option.defname == "as" => {
-                scope::string(option.arg.as_deref()?)
-            }
-            _ => None,
-        });
+    let body = leftover::body_of(block);
     let words = words(body.unwrap_or_default());
     if let Some(table) = mentioned(job, &words, |placement| *placement != Placement::Local) {
         return Err(refusal("do-block", "this DO block cannot be run", &table));

@@ -143,7 +143,7 @@ impl Session {
         invocation: &Invocation<'_>,
     ) -> Result<(), Fault> {
         let prepared = self.prepared_for(name, arguments)?;
-        self.check_not_failed(&prepared.plan)?;
+        self.admit(&prepared.plan)?;
         let shard = self.execute_target(&prepared.plan, arguments)?;
         let OneShard::Shard(shard) = shard else {
             self.check_arguments(&prepared, arguments).await?;

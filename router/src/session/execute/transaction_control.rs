@@ -211,6 +211,7 @@ impl Session {
         let ended = std::mem::take(&mut self.transaction);
         self.transaction.branches = ended.branches;
         self.transaction.reserve_right = ended.reserve_right;
+        self.transaction.leaves_state = ended.leaves_state;
         self.extended.forget_portals();
         self.cursors.end_transaction(committed);
         if committed {

@@ -37,7 +37,7 @@ impl Session {
             return Err(already_exists(parse.name).into());
         }
         let plan = self.plan_text(text)?;
-        self.check_not_failed(&plan)?;
+        self.admit(&plan)?;
         let types: smallvec::SmallVec<[u32; 8]> = parse.parameter_types.iter().collect();
         let identity = self.identity(text, &types);
         let prepared = Rc::new(Prepared {

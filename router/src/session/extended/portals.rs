@@ -23,7 +23,7 @@ impl Session {
         let bind = frontend::Bind::parse(&message[5..])?;
         let prepared = self.prepared_to_run(bind.statement)?;
         let parsed_now = self.take_waiting(bind.statement).await?;
-        self.check_not_failed(&prepared.plan)?;
+        self.admit(&prepared.plan)?;
         let arguments = Arguments::Bound {
             bind: &bind,
             types: &prepared.identity.types,
@@ -220,7 +220,7 @@ impl Session {
         else {
             return Err(no_such_portal(name).into());
         };
-        self.check_not_failed(&prepared.plan)?;
+        self.admit(&prepared.plan)?;
         let progress = match progress {
             Progress::Fresh => self.run_portal(&prepared, &bind, max_rows).await?,
             Progress::Fetched(rest) => {

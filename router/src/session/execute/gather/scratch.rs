@@ -95,7 +95,7 @@ impl Session {
         targets.retain(|target| {
             target.shard != branch.server.shard || target.process_id != branch.server.process_id
         });
-        self.worker.pools.give_back(branch.server);
+        self.give_back(branch.server);
         outcome
     }
 }
