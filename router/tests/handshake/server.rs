@@ -210,6 +210,7 @@ async fn work(mut inbox: WorkerInbox, context: Arc<HandshakeContext>) {
             }
             WorkerMessage::CloseIdle { .. }
             | WorkerMessage::Report(_)
+            | WorkerMessage::Drained { .. }
             | WorkerMessage::Stalled(_)
             | WorkerMessage::BreakDeadlock(_)
             | WorkerMessage::Shutdown => {}
