@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
 
+use crate::backup::{self, RestoreOptions};
 use crate::config::Config;
 use crate::log;
 use crate::operate;
@@ -64,6 +65,29 @@ enum Command {
         /// Mend what can be mended without a choice
         #[arg(long)]
         repair: bool,
+    },
+    /// Copy all shards as they are at one moment, while clients go on
+    Backup {
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// A directory that is new or empty
+        #[arg(long, value_name = "DIR", required_unless_present = "points_only")]
+        to: Option<PathBuf>,
+        /// Copy nothing: make a restore point on every shard, for archives made by other programs, and print its name
+        #[arg(long, conflicts_with = "to")]
+        points_only: bool,
+    },
+    /// Make data directories of a backup, for servers to start from
+    Restore {
+        /// A directory that `oskol backup` has written
+        #[arg(long, value_name = "DIR")]
+        from: PathBuf,
+        /// A directory that is new or empty; `oskol up --data` takes it
+        #[arg(long, value_name = "DIR")]
+        to: PathBuf,
+        /// File with the superuser's password of the cluster that was backed up
+        #[arg(long, value_name = "FILE")]
+        password_file: Option<PathBuf>,
     },
     /// Say what is wrong with a configuration, or with a shard's settings
     Check {
@@ -157,6 +181,19 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             up::up(&options, config)?;
         }
         Command::Router { config } => router(&config)?,
+        Command::Backup { config, to, .. } => backup(&config, to.as_deref())?,
+        Command::Restore {
+            from,
+            to,
+            password_file,
+        } => {
+            let options = RestoreOptions {
+                from,
+                to,
+                password_file,
+            };
+            backup::restore(&options, |line| println!("{line}"))?;
+        }
         Command::Check { config } => return check(&config),
         Command::Shard { command } => shard(&command)?,
         Command::Rebalance { config, how } => return rebalance(&load(Some(&config))?, &how),
@@ -174,6 +211,22 @@ fn router(path: &Path) -> anyhow::Result<()> {
     config.require_shards()?;
     let stop = signals::on_signal()?;
     crate::run(Arc::new(config), stop)
+}
+
+/// `to`: none makes restore points only.
+fn backup(path: &Path, to: Option<&Path>) -> anyhow::Result<()> {
+    let config = load(Some(path))?;
+    config.require_shards()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    match to {
+        Some(to) => runtime.block_on(backup::backup(&config, to, |line| println!("{line}"))),
+        None => {
+            println!("{}", runtime.block_on(backup::points(&config))?);
+            Ok(())
+        }
+    }
 }
 
 /// Prints every finding on a line of its own; fails when one of them is `wrong`.

@@ -3,6 +3,7 @@
 
 pub mod admin;
 pub mod backend;
+mod backup;
 pub mod cancel;
 pub mod check;
 pub mod cli;

@@ -119,6 +119,14 @@ impl LocalCluster {
         })
     }
 
+    /// Makes a directory that has data directories already (`shard-0`, ...) one that [`LocalCluster::open`] takes.
+    pub fn describe(directory: &Path, shards: usize, password: &str) -> Result<()> {
+        let mut options = LocalClusterOptions::new(directory);
+        options.shards = Some(shards);
+        Description::load_or_choose(directory, &options)?.save(directory)?;
+        write_secret(&directory.join("password"), password)
+    }
+
     /// Starts all servers at the same time; returns when each accepts connections. On failure of one all are stopped.
     pub fn start(&self, patience: Duration) -> Result<Vec<Server>> {
         in_parallel(&self.shards, |shard| shard.start(patience))

@@ -78,6 +78,11 @@ impl Owner {
         Ok(())
     }
 
+    /// We are root, and files that we make are not this user's by themselves.
+    pub fn is_another(&self) -> bool {
+        self.drops_rights
+    }
+
     /// Makes `directory` and gives it to this user, where it does not exist yet or is empty: a volume that was just
     /// made is root's.
     pub fn take_over_if_empty(&self, directory: &Path) -> Result<()> {

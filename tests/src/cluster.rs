@@ -260,6 +260,22 @@ impl Cluster {
         }
     }
 
+    /// A router for other servers, such as restored ones; running.
+    pub fn router_for(&self, shards: &LocalCluster) -> Router {
+        let number = self.databases.fetch_add(1, Ordering::Relaxed);
+        let router = Router::new(&Place {
+            directory: self.directory.path(),
+            name: &format!("router-{number}"),
+            shards,
+            proxies: &[],
+            standby: None,
+            config: &self.options.config,
+            environment: &self.options.environment,
+        });
+        router.start();
+        router
+    }
+
     /// Between the routers and a shard; only with [`ClusterOptions::proxied`].
     pub fn proxy(&self, number: usize) -> &Proxy {
         &self.proxies[number]

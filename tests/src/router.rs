@@ -105,6 +105,11 @@ impl Router {
         self.admin_port
     }
 
+    /// Its configuration.
+    pub fn config_file(&self) -> &Path {
+        &self.config
+    }
+
     /// What the router has logged.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
