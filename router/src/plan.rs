@@ -31,6 +31,7 @@ pub mod sizes;
 pub mod survey;
 pub mod tokens;
 pub mod unsupported;
+pub mod upsert;
 pub mod views;
 pub mod volatile;
 pub mod write;
@@ -124,6 +125,8 @@ pub enum Action {
     Scatter(Scatter),
     /// Rows are pulled from the shards first, and the statement is finished over them.
     Gather(Box<gather::Gather>),
+    /// INSERT whose rows may be in conflict with rows of other shards.
+    Upsert(Box<upsert::Upsert>),
     /// INSERT of the rows of a query that is run first.
     InsertRows(Box<insert_rows::InsertRows>),
     /// Same statement on all shards in one global transaction; the reply (tag, rows) is the home
@@ -327,6 +330,8 @@ pub struct Ddl {
     pub every_shard_also: Vec<String>,
     /// `every_shard_also` notes entries of unique keys, to be entered at the end.
     pub changes_entries: bool,
+    /// Rows that the statement makes a foreign key over shards look at.
+    pub validation: Option<Validation>,
     /// Statements to run, after those, on every shard but home in the same transaction: fencing the
     /// sequences whose truth is the home shard's.
     pub other_shards_also: Vec<String>,
@@ -337,6 +342,18 @@ pub struct Ddl {
     /// Leased sequences that the statement sets anew: once it is committed, id blocks that routers
     /// hold of them are void.
     pub reset_sequences: Vec<SequenceName>,
+}
+
+/// Foreign keys of one table whose rows are to be looked at: PostgreSQL would do it on each shard for itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Validation {
+    /// Schema and name.
+    pub table: (String, String),
+    /// Those that the statement adds, but for those in `left`, which are NOT VALID.
+    pub added: bool,
+    pub left: Vec<String>,
+    /// VALIDATE CONSTRAINT.
+    pub named: Vec<String>,
 }
 
 /// Where a clear-text password stands in [`Ddl::text`].
@@ -394,6 +411,8 @@ pub struct CopyFrom {
     pub append_ids: Vec<AppendedId>,
     /// Text to send to each shard (`COPY t (cols, id) FROM STDIN WITH (...)`).
     pub text: String,
+    /// Of a local table: the home shard alone gets the rows.
+    pub home: bool,
 }
 
 /// A column that the router adds to COPY data.

@@ -70,8 +70,10 @@ SELECT json_build_object(
     LEFT JOIN oskol.unique_keys u ON u.index = i.indexrelid
     WHERE i.indisunique OR i.indisexclusion),
 'foreign_keys', (SELECT coalesce(json_agg(json_build_array(k.conrelid::int8, k.conname, k.conkey,
-        k.confrelid::int8, k.confkey)), '[]')
-    FROM relation r JOIN pg_constraint k ON k.conrelid = r.oid AND k.contype = 'f'),
+        k.confrelid::int8, k.confkey, k.confdeltype, k.confupdtype, k.condeferrable,
+        f.number, f.parent_at, f.entry, f.child_at)), '[]')
+    FROM relation r JOIN pg_constraint k ON k.conrelid = r.oid AND k.contype = 'f'
+    LEFT JOIN oskol.foreign_keys f ON f.key = k.oid AND f.enforced),
 'parents', (SELECT coalesce(json_agg(json_build_array(i.inhrelid::int8, i.inhparent::int8)), '[]')
     FROM relation r JOIN pg_inherits i ON i.inhrelid = r.oid WHERE r.relkind IN ('r', 'p', 'f')),
 -- By which column a sequence is owned: 'a' serial, 'i' identity.

@@ -17,6 +17,25 @@ CREATE TABLE IF NOT EXISTS oskol.meta (
 );
 GRANT SELECT ON oskol.meta TO PUBLIC;
 
+-- Known to routers alone: it is read by their superuser, and passed as a parameter, which no view shows.
+CREATE TABLE IF NOT EXISTS oskol.secret (
+    one boolean PRIMARY KEY DEFAULT true CHECK (one),
+    token text NOT NULL
+);
+REVOKE ALL ON oskol.secret FROM PUBLIC;
+INSERT INTO oskol.secret (token) VALUES (md5(gen_random_uuid()::text) || md5(gen_random_uuid()::text))
+    ON CONFLICT DO NOTHING;
+
+-- An error for whoever is no router.
+CREATE OR REPLACE FUNCTION oskol.check_router(given text) RETURNS void
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF given IS DISTINCT FROM (SELECT s.token FROM oskol.secret s) THEN
+        RAISE EXCEPTION 'permission denied for a function of schema oskol' USING ERRCODE = '42501';
+    END IF;
+END
+$$;
+
 -- The outcome of global transactions whose lead is this shard. The primary key decides between a late
 -- lead that commits and a recovery that aborts.
 CREATE TABLE IF NOT EXISTS oskol.decision (

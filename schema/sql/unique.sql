@@ -28,16 +28,19 @@ CREATE UNLOGGED TABLE IF NOT EXISTS oskol.changes (
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000,
         autovacuum_analyze_threshold = 2147483647);
 
--- The entries that this transaction has still to take away (`which` false), to make (true) or both (NULL), in order: at
+-- The entries that this transaction has still to take away (`which` is gone), to make (come) or both (empty), in order: at
 -- most `amount`, from behind `after`, the highest sequence that was taken before.
-CREATE OR REPLACE FUNCTION oskol.take_changes(which boolean, after int8, amount int8)
+DROP FUNCTION IF EXISTS oskol.take_changes(boolean, int8, int8);
+CREATE OR REPLACE FUNCTION oskol.take_changes(token text, which text, after text, amount text)
 RETURNS TABLE (sequence int8, number int4, adds boolean, bucket int4, entry text)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
 #variable_conflict use_column
 BEGIN
+    PERFORM oskol.check_router(token);
     RETURN QUERY WITH taken AS (
         DELETE FROM oskol.changes c USING (SELECT o.sequence FROM oskol.changes o
-            WHERE o.sequence > after AND (which IS NULL OR o.adds = which) ORDER BY o.sequence LIMIT amount) o
+            WHERE o.sequence > after::int8 AND (which = '' OR o.adds = (which = 'come'))
+            ORDER BY o.sequence LIMIT amount::int8) o
         WHERE c.sequence = o.sequence RETURNING c.*)
         SELECT t.sequence, t.number, t.adds, t.bucket, to_json(t.entry)::text FROM taken t ORDER BY t.sequence;
 END
@@ -49,7 +52,9 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET clie
 BEGIN
     DELETE FROM oskol.unique_keys u WHERE u.number = gone;
     EXECUTE format('DROP FUNCTION IF EXISTS oskol.note_%1$s() CASCADE', gone);
-    EXECUTE format('DROP FUNCTION IF EXISTS oskol.enter_%1$s(json, json)', gone);
+    EXECUTE format('DROP FUNCTION IF EXISTS oskol.enter_%1$s(text, json, json)', gone);
+    EXECUTE format('DROP FUNCTION IF EXISTS oskol.holder_%1$s(json)', gone);
+    EXECUTE format('DROP FUNCTION IF EXISTS oskol.hold_%1$s(json)', gone);
     EXECUTE (SELECT coalesce(string_agg(format('DROP FUNCTION %s', p.oid::regprocedure), ';'), '')
         FROM pg_proc p WHERE p.pronamespace = 'oskol'::regnamespace AND p.proname = 'route_' || gone);
     EXECUTE format('DROP TABLE IF EXISTS oskol.unique_%1$s', gone);
@@ -80,7 +85,7 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
         (SELECT format('%I.%I', n.nspname, c.opcname) FROM pg_opclass c
             JOIN pg_namespace n ON n.oid = c.opcnamespace WHERE c.oid = i.indclass[o.ordinal - 1])
     FROM pg_index i, generate_series(1, i.indnkeyatts::int4) AS o (ordinal),
-    LATERAL (SELECT format_type(a.atttypid, a.atttypmod) AS name, a.atttypid AS id, x.attcollation AS collation
+    LATERAL (SELECT format_type(a.atttypid, -1) AS name, a.atttypid AS id, x.attcollation AS collation
         FROM pg_attribute a, pg_attribute x
         WHERE a.attrelid = CASE WHEN i.indkey[o.ordinal - 1] = 0 THEN i.indexrelid ELSE i.indrelid END
         AND a.attnum = CASE WHEN i.indkey[o.ordinal - 1] = 0 THEN o.ordinal ELSE i.indkey[o.ordinal - 1] END
@@ -163,12 +168,13 @@ BEGIN
             INTO listed.same FROM oskol.unique_key_columns(key_index) c;
     END IF;
     EXECUTE format($outer$
-        CREATE OR REPLACE FUNCTION oskol.enter_%1$s(gone json, come json) RETURNS void
+        CREATE OR REPLACE FUNCTION oskol.enter_%1$s(token text, gone json, come json) RETURNS void
         LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO, YMD'
         SET intervalstyle = 'postgres' SET timezone = 'UTC' AS $inner$
         DECLARE
             taken bigint;
         BEGIN
+            PERFORM oskol.check_router(token);
             DELETE FROM oskol.unique_%1$s u USING json_array_elements(gone) e
                 WHERE %2$s AND u.key = (e->>%3$s)::%4$s;
             GET DIAGNOSTICS taken = ROW_COUNT;
@@ -207,6 +213,49 @@ END
 $$;
 REVOKE ALL ON FUNCTION oskol.write_route(int4, oid) FROM PUBLIC;
 
+-- For a row that is in conflict with a new one: `holder_N`, the bucket of the row that has the values of an entry, and
+-- `hold_N`, which locks that row, with the caller's own rights, and tells whether it is there. Written anew after
+-- every ALTER.
+CREATE OR REPLACE FUNCTION oskol.write_hold(number int4, key_index oid) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    entered text;
+    stored text;
+    wanted pg_index;
+BEGIN
+    SELECT * INTO wanted FROM pg_index i WHERE i.indexrelid = key_index;
+    SELECT string_agg(format('(u.v%1$s = (entry->>%2$s)::%3$s%4$s)', c.ordinal, c.ordinal - 1, c.type,
+            CASE WHEN wanted.indnullsnotdistinct
+            THEN format(' OR u.v%s IS NULL AND entry->>%s IS NULL', c.ordinal, c.ordinal - 1) ELSE '' END), ' AND '),
+        string_agg(format('((%1$s) = ($1->>%2$s)::%3$s%4$s)', c.expression, c.ordinal - 1, c.type,
+            CASE WHEN wanted.indnullsnotdistinct
+            THEN format(' OR (%s) IS NULL AND $1->>%s IS NULL', c.expression, c.ordinal - 1) ELSE '' END), ' AND ')
+        INTO entered, stored FROM oskol.unique_key_columns(key_index) c;
+    EXECUTE format($outer$
+        CREATE OR REPLACE FUNCTION oskol.holder_%1$s(entry json) RETURNS int4
+        LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+        SET datestyle = 'ISO, YMD' SET intervalstyle = 'postgres' SET timezone = 'UTC' AS $inner$
+        BEGIN
+            RETURN (SELECT (hash_record_extended(ROW(u.key), 0) & 4095)::int4 FROM oskol.unique_%1$s u WHERE %2$s);
+        END
+        $inner$ $outer$, number, entered);
+    EXECUTE format($outer$
+        CREATE OR REPLACE FUNCTION oskol.hold_%1$s(entry json) RETURNS boolean
+        LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+        SET datestyle = 'ISO, YMD' SET intervalstyle = 'postgres' SET timezone = 'UTC' AS $inner$
+        DECLARE
+            held boolean;
+        BEGIN
+            EXECUTE format(%2$L, %3$s::oid::regclass) INTO held USING entry;
+            RETURN held IS NOT NULL;
+        END
+        $inner$ $outer$, number, format('SELECT true FROM ONLY %%s WHERE %s AND %s FOR NO KEY UPDATE',
+            replace(stored, '%', '%%'),
+            replace(coalesce(pg_get_expr(wanted.indpred, wanted.indrelid), 'true'), '%', '%%')), wanted.indrelid);
+END
+$$;
+REVOKE ALL ON FUNCTION oskol.write_hold(int4, oid) FROM PUBLIC;
+
 -- Begins to keep one unique index; the entries of the rows that are there are noted.
 -- `wanted`: its number, on a shard that is to have those of the others.
 DROP FUNCTION IF EXISTS oskol.keep_unique_key(oid, oid, int2);
@@ -232,6 +281,7 @@ BEGIN
     PERFORM oskol.write_note(number, key_index, key);
     PERFORM oskol.write_enter(number, key_index, key_type);
     PERFORM oskol.write_route(number, key_index);
+    PERFORM oskol.write_hold(number, key_index);
     FOR event IN SELECT * FROM (VALUES ('INSERT', 'REFERENCING NEW TABLE AS come'),
         ('DELETE', 'REFERENCING OLD TABLE AS gone'),
         ('UPDATE', 'REFERENCING OLD TABLE AS gone NEW TABLE AS come'), ('TRUNCATE', '')) AS e (name, tables)
@@ -266,7 +316,8 @@ BEGIN
     END IF;
     SELECT a.attnum INTO key_number FROM pg_attribute a WHERE a.attrelid = kept.oid AND a.attname = key;
     PERFORM oskol.forget_unique_keys();
-    PERFORM oskol.write_note(u.number, u.index, u.key) FROM oskol.unique_keys u WHERE u.relation = kept.oid;
+    PERFORM oskol.write_note(u.number, u.index, u.key), oskol.write_hold(u.number, u.index)
+        FROM oskol.unique_keys u WHERE u.relation = kept.oid;
     FOR missing IN SELECT i.indexrelid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
         WHERE i.indrelid = kept.oid AND i.indisunique
         AND key_number <> ALL ((i.indkey::int2[])[0:i.indnkeyatts - 1])
@@ -299,6 +350,17 @@ BEGIN
         (SELECT FROM pg_class c WHERE c.oid = u.index)) THEN
         PERFORM oskol.forget_unique_keys();
     END IF;
+END
+$$;
+
+-- Keys of an older version.
+DO $$
+BEGIN
+    PERFORM oskol.write_note(u.number, u.index, u.key), oskol.write_hold(u.number, u.index),
+        oskol.write_enter(u.number, u.index, (SELECT format_type(a.atttypid, -1) FROM pg_catalog.pg_attribute a
+            WHERE a.attrelid = u.relation AND a.attnum = u.key)) FROM oskol.unique_keys u;
+    EXECUTE (SELECT coalesce(string_agg(format('DROP FUNCTION IF EXISTS oskol.enter_%s(json, json)', u.number), ';'), '')
+        FROM oskol.unique_keys u);
 END
 $$;
 

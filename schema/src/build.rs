@@ -70,6 +70,7 @@ impl Builder {
         self.add_owners(&mut relations);
         self.add_view_contents(&mut relations);
         let has_entries = entries::mark(&mut relations);
+        let kept_keys = self.kept_keys();
         let state = self.session_state();
         for oid in &state.relations {
             if let Some(relation) = relations.get_mut(oid) {
@@ -82,6 +83,7 @@ impl Builder {
         snapshot.has_entries = has_entries;
         snapshot.has_session_state = state.functions.contains(&true);
         snapshot.any_leaves_state = any_leaves_state;
+        snapshot.kept_keys = kept_keys;
         for relation in relations.into_values() {
             let schema = snapshot
                 .relations

@@ -107,6 +107,15 @@ pub(crate) struct ForeignKeyRow {
     pub columns: Vec<i16>,
     pub referenced: u32,
     pub referenced_columns: Vec<i16>,
+    /// pg_constraint.confdeltype, confupdtype and condeferrable.
+    pub on_delete: char,
+    pub on_update: char,
+    pub deferrable: bool,
+    /// Where it is kept over shards: its number, and of `oskol.foreign_keys` the rest.
+    pub number: Option<u32>,
+    pub parent_at: Option<String>,
+    pub entry: Option<u32>,
+    pub child_at: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -17,6 +17,6 @@ pub use build::DocumentError;
 pub use rules::{KeyType, Placement, TableRule};
 pub use session_state::leaves_state;
 pub use snapshot::{
-    Column, DefaultValue, Entries, ForeignKey, Function, Relation, RelationKind, Snapshot,
-    UniqueKey, View,
+    ChildAt, Column, DefaultValue, Entries, ForeignKey, Function, KeptKey, KeyAction, ParentAt,
+    Relation, RelationKind, Snapshot, UniqueKey, View,
 };

@@ -1,6 +1,6 @@
 //! One database's catalog as of one epoch. Immutable; shared by `Arc` between workers.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::rules::{KeyType, Placement};
@@ -32,9 +32,17 @@ pub struct Snapshot {
     pub has_session_state: bool,
     /// An operator, a cast or the like may leave something behind in a session: so any statement may.
     pub any_leaves_state: bool,
+    /// Foreign keys whose rows are on different shards, by number.
+    pub kept_keys: BTreeMap<u32, KeptKey>,
 }
 
 impl Snapshot {
+    /// Some constraint holds over shards only because routers see to it.
+    #[must_use]
+    pub fn keeps_constraints(&self) -> bool {
+        self.has_entries || !self.kept_keys.is_empty()
+    }
+
     /// Finds a relation as PostgreSQL would: by `schema` if given, else along `search_path`
     /// (whose entries are already expanded, without `pg_catalog` and temporary schemas).
     pub fn relation(
@@ -95,10 +103,15 @@ pub struct Relation {
     pub has_user_triggers: bool,
     pub has_row_security: bool,
     pub accept_unenforced: bool,
-    /// A write to it may change values of unique keys that are kept by entries, of this table or another.
+    /// A write to it may change values of unique keys that are kept by entries, of this table or another, or rows of
+    /// foreign keys that are kept over shards.
     pub changes_entries: bool,
     /// Its use may call a function that leaves something behind in the session, e.g. by a trigger.
     pub leaves_state: bool,
+    /// Where `changes_entries`: only an UPDATE of these columns does so. `None`: any may.
+    pub watched: Option<Vec<usize>>,
+    /// Where `changes_entries`: a DELETE does so.
+    pub watches_deletes: bool,
 }
 
 impl Relation {
@@ -195,6 +208,77 @@ pub struct ForeignKey {
     pub columns: Vec<usize>,
     pub referenced: (String, String),
     pub referenced_columns: Vec<String>,
+    /// Its number in [`Snapshot::kept_keys`], where no shard alone keeps it.
+    pub kept: Option<u32>,
+}
+
+/// A foreign key whose rows are on different shards (`schema/sql/references.sql`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptKey {
+    pub number: u32,
+    /// Of the constraint.
+    pub name: String,
+    /// Schema and name of the table that refers.
+    pub child: (String, String),
+    /// Where the parent of a given child is.
+    pub parent_at: ParentAt,
+    /// Where the children of a given parent are.
+    pub child_at: ChildAt,
+    pub on_delete: KeyAction,
+    pub on_update: KeyAction,
+    pub deferrable: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ParentAt {
+    Home,
+    /// The bucket of the parent's shard key is noted.
+    Bucket,
+    /// The bucket of an entry is noted, of the unique key of this number: it tells the bucket of the parent.
+    Entry(u32),
+    /// On any shard.
+    All,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChildAt {
+    Home,
+    /// The bucket of the child's shard key is noted.
+    Bucket,
+    /// On any shard.
+    All,
+    /// Every shard has all of them.
+    Every,
+}
+
+/// ON DELETE and ON UPDATE.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyAction {
+    NoAction,
+    Restrict,
+    Cascade,
+    SetNull,
+    SetDefault,
+}
+
+impl KeyAction {
+    /// Of pg_constraint's letter.
+    #[must_use]
+    pub fn of(letter: char) -> Self {
+        match letter {
+            'r' => Self::Restrict,
+            'c' => Self::Cascade,
+            'n' => Self::SetNull,
+            'd' => Self::SetDefault,
+            _ => Self::NoAction,
+        }
+    }
+
+    /// Rows of the child are changed.
+    #[must_use]
+    pub fn changes_children(self) -> bool {
+        !matches!(self, Self::NoAction | Self::Restrict)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

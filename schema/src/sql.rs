@@ -1,12 +1,13 @@
 //! The SQL text of schema `oskol`, as files under `schema/sql/`, and the statements that use it.
 
 /// Version of the objects; `oskol.meta.version` is what a database has.
-pub const VERSION: i32 = 2;
+pub const VERSION: i32 = 3;
 
 /// Run in this order, in one transaction, to make or renew schema `oskol` on any shard.
 pub const SHARD: &str = concat!(
     include_str!("../sql/shard.sql"),
     include_str!("../sql/unique.sql"),
+    include_str!("../sql/references.sql"),
     include_str!("../sql/moves_shard.sql")
 );
 pub const DOCUMENTS: &str = include_str!("../sql/documents.sql");
@@ -28,3 +29,6 @@ pub const OIDS: &str = "SELECT oskol.oids()";
 /// One row, one int8[] column: the next values of sequence `$1`.`$2` (text), at most `$3` (int4). On
 /// the home shard, with the rights of the caller on the sequence.
 pub const LEASE: &str = "SELECT oskol.lease($1, $2, $3)";
+
+/// One row, one text column: what routers prove themselves by to the functions of this shard. By a superuser.
+pub const TOKEN: &str = "SELECT token FROM oskol.secret";

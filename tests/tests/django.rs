@@ -26,7 +26,7 @@ fn a_django_project_works_through_the_router() {
 
     let oracle = database.oracle_url();
     manage(&oracle, &["migrate"]);
-    manage(&oracle, &["test", "--no-input"]);
+    manage(&oracle, &["test", "social", "--no-input"]);
 
     let url = database.url();
     manage(&url, &["migrate"]);
@@ -57,15 +57,50 @@ fn a_django_project_works_through_the_router() {
         "--email",
     ];
     manage(&url, &[&boss[..], &["boss@example.com"]].concat());
-    manage(&url, &["test", "--no-input"]);
+    manage(&url, &["test", "social", "--no-input"]);
+}
+
+#[test]
+fn djangos_own_applications_have_all_their_constraints_enforced() {
+    let project = directory().join("django");
+    let python = match python(&project.join("requirements.txt")) {
+        Ok(python) => python,
+        Err(missing) => return skip("django", &missing),
+    };
+    let rules = std::fs::read_to_string(project.join("enforced.toml")).expect("the rules");
+    let cluster = Cluster::start_with(ClusterOptions {
+        config: rules,
+        ..ClusterOptions::default()
+    });
+    let database = cluster.database("enforced");
+    for url in [database.oracle_url(), database.url()] {
+        let manage = |arguments: &[&str]| {
+            let settings = ("DJANGO_SETTINGS_MODULE", "project.enforced");
+            manage_with(&python, &project, &url, arguments, &[settings]);
+        };
+        manage(&["migrate"]);
+        manage(&["migrate", "--check"]);
+        manage(&["test", "enforced", "--no-input"]);
+    }
 }
 
 fn manage(python: &Path, project: &Path, url: &str, arguments: &[&str]) {
+    manage_with(python, project, url, arguments, &[]);
+}
+
+fn manage_with(
+    python: &Path,
+    project: &Path,
+    url: &str,
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+) {
     let mut command = Command::new(python);
     command
         .arg("manage.py")
         .args(arguments)
         .current_dir(project);
     command.env("PYTHONDONTWRITEBYTECODE", "1");
+    command.envs(environment.iter().copied());
     succeed(command.env("CLIENT_TEST_URL", url));
 }

@@ -34,9 +34,34 @@ pub struct DatabaseState {
     pub oids: Vec<Option<OidMap>>,
     /// All shards, ascending.
     pub shards: Vec<ShardId>,
+    /// In the same order: what proves to a shard's functions that a router calls them. Never logged.
+    pub tokens: Tokens,
+}
+
+/// Secrets of the shards.
+#[derive(Clone, Default)]
+pub struct Tokens(Vec<Arc<str>>);
+
+impl Tokens {
+    pub(crate) fn new(tokens: Vec<Arc<str>>) -> Self {
+        Self(tokens)
+    }
+}
+
+impl std::fmt::Debug for Tokens {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "Tokens({})", self.0.len())
+    }
 }
 
 impl DatabaseState {
+    /// The shard's token; empty: it was not read, and the shard will refuse.
+    pub fn token_of(&self, shard: ShardId) -> Arc<str> {
+        let position = self.shards.iter().position(|id| *id == shard);
+        let token = position.and_then(|position| self.tokens.0.get(position));
+        token.map_or_else(|| Arc::from(""), Arc::clone)
+    }
+
     /// How this shard's OIDs are translated; `None`: they are the home shard's.
     pub fn oids_of(&self, shard: ShardId) -> Option<&OidMap> {
         let position = self.shards.iter().position(|id| *id == shard)?;

@@ -10,7 +10,7 @@ use topology::{ShardId, ShardMap};
 
 use super::catalog;
 use super::connections::{Connections, Lent};
-use super::database::DatabaseState;
+use super::database::{DatabaseState, Tokens};
 use super::error::ControlError;
 
 /// A state, and what could not be read for it.
@@ -42,6 +42,14 @@ pub(crate) async fn load(
         .filter_map(|shard| documents.remove(shard))
         .collect();
     let complete = documents.iter().all(Result::is_ok);
+    let tokens = documents.iter().zip(&shards);
+    let tokens = tokens.map(|(read, shard)| match read {
+        Ok(read) => Arc::clone(&read.token),
+        Err(_) => previous.map_or_else(|| Arc::from(""), |known| known.token_of(*shard)),
+    });
+    let tokens = Tokens::new(tokens.collect());
+    let documents = documents.into_iter();
+    let documents = documents.map(|read| read.map(|read| read.oids)).collect();
     let oids = oid_maps(&shards, connections.home(), documents, previous)?;
     let (snapshot, map) = (Arc::new(snapshot), Arc::new(map));
     Ok(Loaded {
@@ -51,6 +59,7 @@ pub(crate) async fn load(
             map,
             oids,
             shards,
+            tokens,
         },
         complete,
     })
@@ -100,7 +109,13 @@ async fn read_map(home: &Lent) -> Result<ShardMap, ControlError> {
     Ok(ShardMap::new(epoch, home.shard(), ids(1), ids(2))?)
 }
 
-type Documents = BTreeMap<ShardId, Result<OidDocument, ControlError>>;
+/// What every shard has of its own.
+struct OfShard {
+    oids: OidDocument,
+    token: Arc<str>,
+}
+
+type Documents = BTreeMap<ShardId, Result<OfShard, ControlError>>;
 
 async fn read_oids(
     connections: &Arc<Connections>,
@@ -112,7 +127,11 @@ async fn read_oids(
             let connection = connections.get(shard, database).await?;
             let row = connection.query_one(sql::OIDS, &[]).await;
             let row = row.map_err(connection.failed())?;
-            Ok(OidDocument::from_json(row.get(0))?)
+            let oids = OidDocument::from_json(row.get(0))?;
+            let row = connection.query_one(sql::TOKEN, &[]).await;
+            let row = row.map_err(connection.failed())?;
+            let token = Arc::from(row.get::<_, &str>(0));
+            Ok(OfShard { oids, token })
         };
         (shard, read.await)
     });

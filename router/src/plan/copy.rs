@@ -68,6 +68,10 @@ impl Job<'_> {
         self.no_view(&relation)?;
         let placement = scope::placement(&relation, self.context);
         if placement == Placement::Local {
+            let is_stdin = self.copy.filename.is_empty() && !self.copy.is_program;
+            if self.copy.is_from && is_stdin && relation.changes_entries {
+                return from::at_home(self, &relation);
+            }
             return self.local();
         }
         self.no_server_file(&relation.name)?;

@@ -12,6 +12,7 @@ mod elements;
 pub(crate) mod existing;
 mod maintenance;
 mod procedural;
+mod references;
 mod role;
 mod truncate;
 
@@ -320,6 +321,11 @@ impl Ddl {
         let keeping = subject.keeping();
         self.changes_entries |= keeping.is_some();
         self.every_shard_also.extend(keeping);
+    }
+
+    /// Foreign keys of the table and to it are kept as they must be from now on.
+    fn keep_references(&mut self, subject: &Subject<'_>) {
+        self.every_shard_also.push(subject.keeping_references());
     }
 }
 

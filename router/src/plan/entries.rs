@@ -1,10 +1,11 @@
-//! Statements that may change values of unique keys which hold over all shards: they run as planned, and what
-//! the shards note of them (`schema/sql/unique.sql`) is entered afterwards. Takes a plan; gives it, or one around
+//! Statements that may change values of unique keys, or rows of foreign keys, which hold over all shards: they run as
+//! planned, and what the shards note of them (`schema/sql/unique.sql`, `references.sql`) is looked into afterwards. Takes a plan; gives it, or one around
 //! it. When in doubt a statement counts as one of these, which costs a look and changes nothing.
 
 use std::rc::Rc;
 
 use pg_query::NodeEnum;
+use pg_query::protobuf::Node;
 
 use super::facts::Facts;
 use super::scope::{self, Found};
@@ -13,7 +14,7 @@ use crate::parse::Statement;
 
 /// The plan, with the entering of what it changes around it where that may be something.
 pub fn around(plan: Plan, statement: &Statement, context: &PlanContext<'_>) -> Plan {
-    if !context.snapshot.has_entries || !plan.effect.writes || enters_itself(&plan.action) {
+    if !context.snapshot.keeps_constraints() || !plan.effect.writes || enters_itself(&plan.action) {
         return plan;
     }
     let facts = Facts::of(&statement.node);
@@ -21,6 +22,7 @@ pub fn around(plan: Plan, statement: &Statement, context: &PlanContext<'_>) -> P
         return plan;
     }
     if let NodeEnum::InsertStmt(insert) = &statement.node
+        && !matches!(plan.action, Action::Upsert(_))
         && let Err(refusal) = insert::conflict::is_on_one_shard(insert, context)
     {
         return Plan::refused(refusal);
@@ -61,7 +63,39 @@ fn may_change(node: &NodeEnum, facts: &Facts, context: &PlanContext<'_>) -> bool
             | NodeEnum::CopyStmt(_)
     );
     // Whatever else writes does so in a function, which may write anything.
-    !is_change || changes_table(facts, context) || calls_user_function(facts, context)
+    !is_change
+        || changes_watched(node, context).unwrap_or_else(|| changes_table(facts, context))
+        || calls_user_function(facts, context)
+}
+
+/// Whether a statement with one target changes what matters there; `None`: it may have others.
+fn changes_watched(node: &NodeEnum, context: &PlanContext<'_>) -> Option<bool> {
+    let (range, assigned) = match node {
+        NodeEnum::UpdateStmt(update) if update.with_clause.is_none() => {
+            (update.relation.as_ref()?, Some(&update.target_list))
+        }
+        NodeEnum::DeleteStmt(delete) if delete.with_clause.is_none() => {
+            (delete.relation.as_ref()?, None)
+        }
+        _ => return None,
+    };
+    let Found::Relation(relation) = scope::find(range, context) else {
+        return None;
+    };
+    if !relation.changes_entries {
+        return Some(false);
+    }
+    let Some(assigned) = assigned else {
+        return Some(relation.watches_deletes);
+    };
+    let watched = relation.watched.as_ref()?;
+    let is_watched = |target: &Node| match target.node.as_ref() {
+        Some(NodeEnum::ResTarget(target)) => watched
+            .iter()
+            .any(|column| relation.columns[*column].name == target.name),
+        _ => true,
+    };
+    Some(assigned.iter().any(is_watched))
 }
 
 fn changes_table(facts: &Facts, context: &PlanContext<'_>) -> bool {

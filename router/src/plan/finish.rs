@@ -46,6 +46,12 @@ fn for_each_key(action: &mut Action, visit: &mut impl FnMut(&mut KeyExpr)) {
         Action::Split(Split::Insert(insert)) => {
             insert.rows.iter_mut().for_each(|row| visit(&mut row.key))
         }
+        Action::Upsert(upsert) => {
+            let rows = upsert.insert.rows.iter_mut().map(|row| &mut row.key);
+            let routes = upsert.routes.iter_mut().flatten();
+            let values = routes.flat_map(|route| &mut route.columns);
+            rows.chain(values.map(|(value, _)| value)).for_each(visit);
+        }
         Action::Split(Split::Keys { keys, .. }) => keys.iter_mut().for_each(visit),
         Action::Split(Split::KeyArray { array, .. }) => visit(array),
         Action::Scatter(scatter) => {

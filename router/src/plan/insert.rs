@@ -15,6 +15,7 @@ mod rows;
 mod sharded;
 mod target;
 mod unnest;
+mod upsert;
 
 use std::sync::Arc;
 

@@ -277,7 +277,7 @@ pub(super) fn kind(plan: &Plan) -> PlanKind {
         Action::Split(_) => PlanKind::Split,
         Action::Scatter(_) => PlanKind::Scatter,
         Action::Gather(_) => PlanKind::Gather,
-        Action::InsertRows(_) => PlanKind::Split,
+        Action::InsertRows(_) | Action::Upsert(_) => PlanKind::Split,
         Action::Broadcast(_) => PlanKind::Broadcast,
         Action::Ddl(_) => PlanKind::Ddl,
         Action::Copy(_) => PlanKind::Copy,

@@ -7,6 +7,7 @@ mod at_once;
 mod broadcast;
 mod by_entry;
 mod by_key;
+mod calls;
 mod copy_out;
 mod copy_query;
 mod cursor;
@@ -23,6 +24,7 @@ mod kept;
 mod mirror;
 mod placing;
 mod private_catalog;
+mod references;
 mod reply;
 mod scatter;
 mod sequence_values;
@@ -34,6 +36,7 @@ mod sql_prepared;
 mod temporary;
 mod transaction_control;
 mod two_phase;
+mod upsert;
 
 use std::rc::Rc;
 
@@ -137,6 +140,7 @@ impl Session {
             Action::Split(Split::Unnest(unnest)) => {
                 Box::pin(self.run_split_unnest(unnest, plan, invocation)).await
             }
+            Action::Upsert(upsert) => Box::pin(self.upsert(upsert, plan.effect, invocation)).await,
             Action::Ddl(ddl) => Box::pin(self.ddl_command(plan, ddl, invocation, in_string)).await,
             Action::Temporary(_) => Box::pin(self.temporary_command(plan, invocation)).await,
             Action::Explain(explain) => Box::pin(self.explain(explain, plan, invocation)).await,

@@ -51,6 +51,8 @@ pub struct Branch {
     pub apart: bool,
     /// More than settings may have run there, in a SERIALIZABLE transaction.
     pub isolated: bool,
+    /// It has locked rows that others refer to: it must live until what refers to them is committed.
+    pub guards: bool,
     /// It may keep decisions out on its shard: not to be given to anybody else.
     pub holds_decisions: bool,
 }
@@ -67,6 +69,7 @@ impl Branch {
             unpreparable: false,
             apart: false,
             isolated: false,
+            guards: false,
             holds_decisions: false,
         }
     }
@@ -135,6 +138,8 @@ pub struct Transaction {
     pub leaves_state: std::cell::Cell<bool>,
     /// It has failed, and the locks since the last savepoint are given up.
     pub has_let_go: bool,
+    /// Deferred constraints that hold over shards may be due at COMMIT.
+    pub owes: bool,
     /// The cluster's lock for DDL is held, and `private` was read under it.
     pub catalog_locked: bool,
 }
@@ -219,6 +224,7 @@ impl Transaction {
             && self.branches.len() == 1
             && self.branches[0].begun
             && !self.catalog_changed
+            && !self.owes
             && self.reset_sequences.is_empty()
     }
 

@@ -120,6 +120,7 @@ fn tables() -> Vec<Relation> {
         columns: vec![1],
         referenced: ("public".into(), "users".into()),
         referenced_columns: vec!["id".into()],
+        kept: None,
     }];
     let mut likes = table(
         "likes",

@@ -1,10 +1,11 @@
-//! Which relations' statements may change values of unique keys that are kept by entries: directly, through a
-//! foreign key's action, through a view, or by a user's trigger.
+//! Which relations' statements may change values of unique keys that are kept by entries, or rows of foreign keys
+//! that are kept over shards: directly, through a foreign key's action, through a view, or by a user's trigger.
 
 use std::collections::{HashMap, HashSet};
 
 use super::Name;
-use crate::snapshot::Relation;
+use crate::rules::Placement;
+use crate::snapshot::{DefaultValue, Relation, RelationKind};
 
 /// Sets `changes_entries`; gives whether there are entries at all.
 pub(super) fn mark(relations: &mut HashMap<u32, Relation>) -> bool {
@@ -13,6 +14,14 @@ pub(super) fn mark(relations: &mut HashMap<u32, Relation>) -> bool {
         .filter(|relation| has_entries(relation))
         .map(name)
         .collect();
+    let has_any = !changing.is_empty();
+    for relation in relations.values() {
+        let kept = relation.foreign_keys.iter();
+        for key in kept.filter(|key| key.kept.is_some()) {
+            changing.insert(name(relation));
+            changing.insert(key.referenced.clone());
+        }
+    }
     if changing.is_empty() {
         return false;
     }
@@ -24,7 +33,75 @@ pub(super) fn mark(relations: &mut HashMap<u32, Relation>) -> bool {
     for relation in relations.values_mut() {
         relation.changes_entries = changing.contains(&name(relation));
     }
-    true
+    watch(relations, &changing);
+    has_any
+}
+
+/// Which columns and deletions matter, where a table's own constraints tell.
+fn watch(relations: &mut HashMap<u32, Relation>, changing: &HashSet<Name>) {
+    let mut referenced: HashMap<Name, HashSet<String>> = HashMap::new();
+    for child in relations
+        .values()
+        .filter(|child| changing.contains(&name(child)))
+    {
+        for key in &child.foreign_keys {
+            let columns = referenced.entry(key.referenced.clone()).or_default();
+            columns.extend(key.referenced_columns.iter().cloned());
+        }
+    }
+    let none = HashSet::new();
+    for relation in relations.values_mut() {
+        let own = name(relation);
+        let parent_of = referenced.get(&own);
+        let fires = relation.has_user_triggers;
+        relation.watches_deletes = fires
+            || parent_of.is_some()
+            || has_entries(relation)
+            || relation.kind != RelationKind::Table;
+        relation.watched = watched(relation, parent_of.unwrap_or(&none));
+    }
+}
+
+/// `None`: any column.
+fn watched(relation: &Relation, referenced: &HashSet<String>) -> Option<Vec<usize>> {
+    let computes = relation
+        .columns
+        .iter()
+        .any(|column| column.default == DefaultValue::Generated);
+    if relation.has_user_triggers
+        || relation.kind != RelationKind::Table
+        || computes
+        || relation.parent.is_some()
+    {
+        return None;
+    }
+    let mut columns: Vec<usize> = Vec::new();
+    for key in relation
+        .unique_keys
+        .iter()
+        .filter(|key| key.entries.is_some())
+    {
+        if key.columns.is_empty() || key.partial {
+            return None;
+        }
+        columns.extend(&key.columns);
+    }
+    for key in relation
+        .foreign_keys
+        .iter()
+        .filter(|key| key.kept.is_some())
+    {
+        columns.extend(&key.columns);
+    }
+    columns.extend(
+        referenced
+            .iter()
+            .filter_map(|column| relation.column(column)),
+    );
+    if let Placement::Sharded { key, .. } = relation.placement {
+        columns.push(key);
+    }
+    Some(columns)
 }
 
 /// One step from those that change entries to those that lead there. False: nothing new.

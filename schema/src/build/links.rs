@@ -1,10 +1,12 @@
 //! What ties relations to one another: keys, owned sequences, views and what they read.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::{Builder, Name};
 use crate::rules::Placement;
-use crate::snapshot::{Entries, ForeignKey, Relation, UniqueKey, View};
+use crate::snapshot::{
+    ChildAt, Entries, ForeignKey, KeptKey, KeyAction, ParentAt, Relation, UniqueKey, View,
+};
 
 impl Builder {
     pub(super) fn add_keys(&self, relations: &mut HashMap<u32, Relation>) {
@@ -40,8 +42,40 @@ impl Builder {
                     .unwrap_or_default(),
                 referenced: referenced.clone(),
                 referenced_columns: self.column_names(row.referenced, &row.referenced_columns),
+                kept: row.number,
             });
         }
+    }
+
+    /// Foreign keys that hold over shards, by number.
+    pub(super) fn kept_keys(&self) -> BTreeMap<u32, KeptKey> {
+        let rows = self.document.foreign_keys.iter();
+        rows.filter_map(|row| {
+            let number = row.number?;
+            let parent_at = match row.parent_at.as_deref() {
+                Some("home") => ParentAt::Home,
+                Some("key") => ParentAt::Bucket,
+                _ => row.entry.map_or(ParentAt::All, ParentAt::Entry),
+            };
+            let child_at = match row.child_at.as_deref() {
+                Some("home") => ChildAt::Home,
+                Some("key") => ChildAt::Bucket,
+                Some("every") => ChildAt::Every,
+                _ => ChildAt::All,
+            };
+            let kept = KeptKey {
+                number,
+                name: row.name.clone(),
+                child: self.names.get(&row.relation)?.clone(),
+                parent_at,
+                child_at,
+                on_delete: KeyAction::of(row.on_delete),
+                on_update: KeyAction::of(row.on_update),
+                deferrable: row.deferrable,
+            };
+            Some((number, kept))
+        })
+        .collect()
     }
 
     /// `None` when one of them is an expression.

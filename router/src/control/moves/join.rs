@@ -464,8 +464,37 @@ impl Joining<'_> {
             );
             client.batch_execute(&sql).await.map_err(self.failed())?;
         }
+        self.keep_foreign_keys(lead, &client).await?;
         let fence = "SELECT oskol.fence_sequences()";
         client.batch_execute(fence).await.map_err(self.failed())?;
+        Ok(())
+    }
+
+    /// Foreign keys over shards have the numbers that they have elsewhere.
+    async fn keep_foreign_keys(
+        &self,
+        lead: &End,
+        client: &tokio_postgres::Client,
+    ) -> Result<(), MoveError> {
+        let keys = lead.client.query(FOREIGN_KEYS, &[]).await;
+        for row in keys.map_err(lead.failed())? {
+            let (number, relation, name, enforced): (i32, String, String, bool) =
+                (row.get(0), row.get(1), row.get(2), row.get(3));
+            let (relation, name) = (quote_literal(&relation), quote_literal(&name));
+            let sql = format!(
+                "INSERT INTO oskol.foreign_keys SELECT {number}, k.oid, k.conrelid, k.confrelid, 'home', NULL, 'home', {enforced}
+                FROM pg_constraint k WHERE k.conrelid = {relation}::regclass AND k.conname = {name}"
+            );
+            client.batch_execute(&sql).await.map_err(self.failed())?;
+        }
+        let places = lead.client.query_one(PLACES, &[]).await;
+        let places: String = places.map_err(lead.failed())?.get(0);
+        let keep = format!(
+            "SELECT oskol.keep_foreign_key(k, {}::json, f.enforced)
+            FROM pg_constraint k JOIN oskol.foreign_keys f ON f.key = k.oid ORDER BY f.number",
+            quote_literal(&places)
+        );
+        client.batch_execute(&keep).await.map_err(self.failed())?;
         Ok(())
     }
 }
@@ -503,3 +532,13 @@ SELECT u.number, format('%I.%I', n.nspname, c.relname), format('%I.%I', m.nspnam
 FROM oskol.unique_keys u JOIN pg_class c ON c.oid = u.relation JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_class i ON i.oid = u.index JOIN pg_namespace m ON m.oid = i.relnamespace
 JOIN pg_attribute a ON a.attrelid = u.relation AND a.attnum = u.key ORDER BY u.number";
+
+const FOREIGN_KEYS: &str = "
+SELECT f.number, format('%I.%I', n.nspname, c.relname), k.conname::text, f.enforced
+FROM oskol.foreign_keys f JOIN pg_constraint k ON k.oid = f.key JOIN pg_class c ON c.oid = k.conrelid
+JOIN pg_namespace n ON n.oid = c.relnamespace ORDER BY f.number";
+
+/// Where tables are, as `oskol.keep_foreign_key` reads it.
+const PLACES: &str = "
+SELECT coalesce(json_agg(json_build_array(t.schema, t.name, t.placement, t.key)), '[]')::text
+FROM oskol.tables t WHERE t.placement <> 'local'";

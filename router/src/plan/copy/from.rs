@@ -25,6 +25,7 @@ pub fn plan(job: &Job<'_>, relation: &Relation, placement: &Placement) -> Planne
         key_type: KeyType::Int8,
         append_ids,
         text,
+        home: false,
     };
     let effect = Effect {
         writes: true,
@@ -51,6 +52,25 @@ pub fn plan(job: &Job<'_>, relation: &Relation, placement: &Placement) -> Planne
             ))
         }
     }
+}
+
+/// COPY into a local table whose rows are looked into on other shards at its end.
+pub fn at_home(job: &Job<'_>, relation: &Relation) -> Planned {
+    let copy = CopyFrom {
+        options: options::read(&job.copy.options)?,
+        columns: columns(job, relation)?,
+        key_field: 0,
+        key_type: KeyType::Int8,
+        append_ids: Vec::new(),
+        text: job.statement.text.clone(),
+        home: true,
+    };
+    let effect = Effect {
+        writes: true,
+        ..Effect::default()
+    };
+    let action = Action::Copy(Copy::FromBroadcast(copy));
+    Ok(Plan::new(action, effect, "a local table"))
 }
 
 /// The columns of the data: those listed, or all that are not generated.

@@ -4,14 +4,14 @@ use pg_query::NodeEnum;
 use pg_query::protobuf::{AlterTableCmd, AlterTableStmt, AlterTableType, Node, ObjectType};
 use schema::{Placement, Relation};
 
-use super::constraints::{self, Placed, Subject};
+use super::constraints::{self, Placed, Subject, Verdict};
 use super::create_table::{declaration, type_of_key};
-use super::{Job, Planned, elements, existing, seen};
+use super::{Job, Planned, elements, existing, references, seen};
 use crate::error::RouterError;
 use crate::plan::facts::Facts;
 use crate::plan::names::{quote_identifier, quote_literal};
 use crate::plan::scope::{self, Found};
-use crate::plan::{Ddl, TemporaryChange, volatile};
+use crate::plan::{Ddl, TemporaryChange, Validation, volatile};
 
 pub fn plan(job: &Job<'_>, alter: &AlterTableStmt) -> Planned {
     let Some(range) = alter.relation.as_ref() else {
@@ -41,6 +41,10 @@ impl Altered<'_> {
         let mut notices = Vec::new();
         let mut ddl = self.job.everywhere();
         let mut left_out = false;
+        let mut validation = Validation {
+            table: (self.subject.schema.clone(), self.subject.name.clone()),
+            ..Validation::default()
+        };
         changed.cmds.clear();
         for node in &alter.cmds {
             let mut node = node.clone();
@@ -49,8 +53,10 @@ impl Altered<'_> {
             };
             self.keeps_key(command)?;
             self.keeps_copies_equal(command)?;
+            references::keeps_types(command, self.relation, self.job.context)?;
             self.partition(command, &mut ddl)?;
-            match self.judge(command, &mut notices)? {
+            let mut apart = Vec::new();
+            match self.judge(command, &mut notices, &mut validation, &mut apart)? {
                 Judged::Kept => changed.cmds.push(node),
                 Judged::Changed => {
                     left_out = true;
@@ -58,11 +64,17 @@ impl Altered<'_> {
                 }
                 Judged::Dropped => left_out = true,
             }
+            changed.cmds.append(&mut apart);
         }
         if left_out {
             ddl.text = self.text(changed)?;
         }
         ddl.keep_entries(&self.subject);
+        let checks = validation.added || !validation.named.is_empty();
+        if checks || self.subject.has_kept_references() {
+            ddl.keep_references(&self.subject);
+        }
+        ddl.validation = checks.then_some(validation);
         let mut plan = self.job.planned(ddl);
         plan.notices = notices;
         Ok(plan)
@@ -80,23 +92,36 @@ impl Altered<'_> {
         super::deparse(NodeEnum::AlterTableStmt(changed))
     }
 
+    /// `apart`: commands that are to follow.
     fn judge(
         &self,
         command: &mut AlterTableCmd,
         notices: &mut Vec<RouterError>,
+        validation: &mut Validation,
+        apart: &mut Vec<Node>,
     ) -> Result<Judged, RouterError> {
         let kind = command.subtype();
+        if kind == AlterTableType::AtValidateConstraint && self.is_kept(&command.name) {
+            validation.named.push(command.name.clone());
+            return Ok(Judged::Dropped);
+        }
         match command.def.as_mut().and_then(|def| def.node.as_mut()) {
             Some(NodeEnum::ColumnDef(column)) if kind == AlterTableType::AtAddColumn => {
                 let changed = elements::judge_column(&self.subject, column, notices)?;
-                Ok(if changed {
+                *apart = references::taken_from(column, &self.subject, validation)?;
+                Ok(if changed || !apart.is_empty() {
                     Judged::Changed
                 } else {
                     Judged::Kept
                 })
             }
             Some(NodeEnum::Constraint(constraint)) if kind == AlterTableType::AtAddConstraint => {
-                let dropped = elements::judged(self.subject.judge(constraint, None)?, notices);
+                let verdict = self.subject.judge(constraint, None)?;
+                if verdict == Verdict::OverShards {
+                    references::without_rows(constraint, validation);
+                    return Ok(Judged::Changed);
+                }
+                let dropped = elements::judged(verdict, notices);
                 Ok(if dropped {
                     Judged::Dropped
                 } else {
@@ -105,6 +130,11 @@ impl Altered<'_> {
             }
             _ => Ok(Judged::Kept),
         }
+    }
+
+    fn is_kept(&self, name: &str) -> bool {
+        let mut keys = self.relation.foreign_keys.iter();
+        keys.any(|key| key.kept.is_some() && key.name == name)
     }
 
     fn keeps_key(&self, command: &AlterTableCmd) -> Result<(), RouterError> {

@@ -33,6 +33,8 @@ pub struct Subject<'a> {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Verdict {
     Enforced,
+    /// A foreign key that no shard alone can keep: the router has it looked into on others.
+    OverShards,
     /// Each shard keeps it for its own rows.
     PerShard(RouterError),
     /// It cannot even be created on the shards: left out of the statement.
@@ -61,6 +63,40 @@ impl<'a> Subject<'a> {
         };
         let table = (self.schema.as_str(), self.name.as_str());
         (!self.accept_unenforced && !self.partitioned).then(|| keep_unique_keys(table, key))
+    }
+
+    /// Run on every shard after a change of the table: has its foreign keys, and those to it, kept.
+    pub fn keeping_references(&self) -> String {
+        let relations = &self.context.snapshot.relations;
+        let relations = relations.values().flat_map(|named| named.values());
+        let others = relations
+            .filter(|other| (&other.schema, &other.name) != (&self.schema, &self.name))
+            .map(|other| {
+                let placed = seen(&scope::placement(other, self.context), &other.columns);
+                (other.schema.as_str(), other.name.as_str(), placed)
+            });
+        let own = (
+            self.schema.as_str(),
+            self.name.as_str(),
+            self.placed.clone(),
+        );
+        let places = places(others.chain(std::iter::once(own)));
+        keep_foreign_keys((&self.schema, &self.name), &places)
+    }
+
+    /// A foreign key of the table, or to it, is kept over shards.
+    pub fn has_kept_references(&self) -> bool {
+        let own = (self.schema.as_str(), self.name.as_str());
+        let relations = &self.context.snapshot.relations;
+        let mut relations = relations.values().flat_map(|named| named.values());
+        relations.any(|relation| {
+            let is_child = (relation.schema.as_str(), relation.name.as_str()) == own;
+            let keys = relation.foreign_keys.iter();
+            let mut kept = keys.filter(|key| key.kept.is_some());
+            kept.any(|key| {
+                is_child || (key.referenced.0.as_str(), key.referenced.1.as_str()) == own
+            })
+        })
     }
 
     /// Judges a table constraint, or one of `column`.
@@ -182,15 +218,17 @@ impl<'a> Subject<'a> {
                 notice("foreign-key-leaves-shard", text).detail(why),
             ));
         }
-        Err(RouterError::unsupported(
-            "foreign-key-leaves-shard",
-            format!("{what} from \"{}\" to \"{}\" leaves the shard", self.name, parent.name),
-        )
-        .detail(why)
-        .hint(
-            "Make it reference the shard key from the shard key, make the referenced table a reference table, \
-             or set accept_unenforced in the rule of the referencing table to have it left out.",
-        ))
+        if self.partitioned || parent.partitioned {
+            return Err(RouterError::unsupported(
+                "foreign-key-leaves-shard",
+                format!("{what} from \"{}\" to \"{}\" leaves the shard", self.name, parent.name),
+            )
+            .detail(format!("{why} Over shards foreign keys of partitioned tables are not supported."))
+            .hint(
+                "Make it reference the shard key from the shard key, or make the referenced table a reference table.",
+            ));
+        }
+        Ok(Verdict::OverShards)
     }
 
     fn stays_on_shard(&self, columns: &[String], parent: &Parent) -> bool {
@@ -222,6 +260,7 @@ impl<'a> Subject<'a> {
                 name: self.name.clone(),
                 placed: self.placed.clone(),
                 columns: listed,
+                partitioned: self.partitioned,
             });
         };
         let columns = if listed.is_empty() {
@@ -237,8 +276,28 @@ impl<'a> Subject<'a> {
             name: relation.name.clone(),
             placed,
             columns,
+            partitioned: is_partitioned(&relation),
         })
     }
+}
+
+/// Sees to it that the foreign keys of a table and to it are kept, each by where its tables are.
+pub fn keep_foreign_keys(table: (&str, &str), places: &str) -> String {
+    let [schema, name, places] = [table.0, table.1, places].map(names::quote_literal);
+    format!("SELECT oskol.keep_foreign_keys({schema}, {name}, {places})")
+}
+
+/// Where tables are, as `oskol.keep_foreign_keys` reads it; local ones are left out.
+pub fn places<'a>(tables: impl Iterator<Item = (&'a str, &'a str, Placed)>) -> String {
+    let mut rows: Vec<(&str, &str, &str, Option<String>)> = tables
+        .filter_map(|(schema, name, placed)| match placed {
+            Placed::Local => None,
+            Placed::Reference => Some((schema, name, "reference", None)),
+            Placed::Sharded { key, .. } => Some((schema, name, "sharded", Some(key))),
+        })
+        .collect();
+    rows.sort_unstable();
+    serde_json::json!(rows).to_string()
 }
 
 /// Sees to it that the unique keys of a sharded table without its shard key are kept by entries.
@@ -257,6 +316,7 @@ pub struct Parent {
     pub name: String,
     pub placed: Placed,
     pub columns: Vec<String>,
+    pub partitioned: bool,
 }
 
 fn primary_key(relation: &Relation) -> Vec<String> {

@@ -8,7 +8,7 @@ use schema::rules::RulePlacement;
 use schema::{KeyType, Placement, Relation, TableRule};
 
 use super::constraints::{self, Placed, Subject};
-use super::{Job, Planned, elements, is_temporary};
+use super::{Job, Planned, elements, is_temporary, references};
 use crate::error::RouterError;
 use crate::plan::names::{quote_identifier, quote_literal};
 use crate::plan::scope::{self, Found};
@@ -104,6 +104,9 @@ impl NewTable<'_> {
             self.declare(rule, &mut ddl);
         }
         ddl.keep_entries(&subject);
+        if references::any_in(self.create, &subject) {
+            ddl.keep_references(&subject);
+        }
         let mut plan = self.job.planned(ddl);
         plan.notices = notices;
         Ok(plan)

@@ -75,6 +75,9 @@ pub fn rename(job: &Job<'_>, rename: &RenameStmt) -> Planned {
         if let Some(subject) = renamed_columns(job, rename) {
             // What notes the changes of entries names columns.
             ddl.keep_entries(&subject);
+            if subject.has_kept_references() {
+                ddl.keep_references(&subject);
+            }
         }
         return Ok(job.planned(ddl));
     };

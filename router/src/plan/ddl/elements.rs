@@ -98,7 +98,7 @@ pub fn judge_column(
 /// Keeps the notice of a verdict. True: the constraint is to be left out.
 pub fn judged(verdict: Verdict, notices: &mut Vec<RouterError>) -> bool {
     match verdict {
-        Verdict::Enforced => false,
+        Verdict::Enforced | Verdict::OverShards => false,
         Verdict::PerShard(notice) => {
             notices.push(notice);
             false

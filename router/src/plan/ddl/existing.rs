@@ -3,7 +3,7 @@
 
 use schema::{ForeignKey, Relation};
 
-use super::constraints::{Parent, Placed, Subject};
+use super::constraints::{Parent, Placed, Subject, is_partitioned};
 use super::elements;
 use super::seen;
 use crate::error::RouterError;
@@ -133,7 +133,9 @@ impl<'a> Placing<'a> {
                 seen(&scope::placement(found, self.context), &found.columns)
             })
         };
+        let partitioned = found().is_some_and(|found| is_partitioned(found));
         Parent {
+            partitioned,
             name: name.clone(),
             placed,
             columns: key.referenced_columns.clone(),

@@ -18,6 +18,7 @@ pub fn plan(job: &Job<'_>, truncate: &TruncateStmt) -> Planned {
             Found::Home => {}
             Found::Relation(found) => {
                 everywhere |= scope::placement(&found, job.context) != Placement::Local
+                    || cascades(truncate) && is_referenced_elsewhere(&found, job);
             }
         }
     }
@@ -47,6 +48,38 @@ pub fn plan(job: &Job<'_>, truncate: &TruncateStmt) -> Planned {
     Ok(job.planned(ddl))
 }
 
+fn cascades(truncate: &TruncateStmt) -> bool {
+    truncate.behavior() == DropBehavior::DropCascade
+}
+
+/// CASCADE reaches a table that is on other shards too.
+fn is_referenced_elsewhere(relation: &Relation, job: &Job<'_>) -> bool {
+    let all = || {
+        let relations = job.context.snapshot.relations.values();
+        relations.flat_map(|named| named.values())
+    };
+    let name = |relation: &Relation| (relation.schema.clone(), relation.name.clone());
+    let mut reached = vec![name(relation)];
+    let mut next = 0;
+    while let Some(parent) = reached.get(next).cloned() {
+        next += 1;
+        for child in all().filter(|child| {
+            child
+                .foreign_keys
+                .iter()
+                .any(|key| key.referenced == parent)
+        }) {
+            if scope::placement(child, job.context) != Placement::Local {
+                return true;
+            }
+            if !reached.contains(&name(child)) {
+                reached.push(name(child));
+            }
+        }
+    }
+    false
+}
+
 /// The text without RESTART IDENTITY: other shards' sequences are fenced and must stay so.
 fn without_restart(text: &str) -> String {
     let tokens = Tokens::of(text);
@@ -67,7 +100,7 @@ fn restarted(job: &Job<'_>, truncate: &TruncateStmt) -> Vec<SequenceName> {
         .relations
         .values()
         .flat_map(|relations| relations.values());
-    let cascades = truncate.behavior() == DropBehavior::DropCascade;
+    let cascades = cascades(truncate);
     let named = |relation: &Relation| {
         truncate.relations.iter().filter_map(names::range_var).any(|range| {
             matches!(scope::find(range, job.context), Found::Relation(found) if found.oid == relation.oid && found.name == relation.name)

@@ -41,27 +41,80 @@ pub fn keeps_key(insert: &InsertStmt, relation: &Relation, key: usize) -> Result
     Ok(())
 }
 
-/// An arbiter that is kept by entries: the row in conflict may be on another shard than the new one.
+/// Keys kept by entries that ON CONFLICT names, or may mean: the row in conflict may be on another shard than
+/// the new one. None: PostgreSQL on the new row's shard knows of every conflict.
+///
+/// # Errors
+/// Only PostgreSQL can tell which key is meant.
+pub fn arbiters<'a>(
+    insert: &InsertStmt,
+    relation: &'a Relation,
+) -> Result<Vec<&'a UniqueKey>, RouterError> {
+    let Some(conflict) = insert.on_conflict_clause.as_deref() else {
+        return Ok(Vec::new());
+    };
+    let mut named = Vec::new();
+    for key in relation
+        .unique_keys
+        .iter()
+        .filter(|key| key.entries.is_some())
+    {
+        if conflict.infer.is_none() && is_new(insert, key, relation) {
+            continue;
+        }
+        match names_key(conflict, key, relation) {
+            Some(true) => named.push(key),
+            Some(false) => {}
+            None => return Err(unclear(&key.name)),
+        }
+    }
+    Ok(named)
+}
+
+/// Whether the clause is about the key; `None`: PostgreSQL compares expressions or predicates to tell.
+fn names_key(conflict: &OnConflictClause, key: &UniqueKey, relation: &Relation) -> Option<bool> {
+    let Some(infer) = conflict.infer.as_deref() else {
+        return Some(true);
+    };
+    if !infer.conname.is_empty() {
+        return Some(infer.conname == key.name);
+    }
+    let elements = &infer.index_elems;
+    if key.columns.is_empty() {
+        // Expressions: any that is named may be the key's.
+        return (!elements.iter().any(is_expression)).then_some(false);
+    }
+    let is_named = |column: &usize| {
+        let name = &relation.columns[*column].name;
+        elements.iter().any(|element| is_column(element, name))
+    };
+    let is_key = |element: &Node| {
+        let mut columns = key.columns.iter();
+        columns.any(|column| is_column(element, &relation.columns[*column].name))
+    };
+    if !key.columns.iter().all(is_named) || !elements.iter().all(is_key) {
+        return Some(false);
+    }
+    (!key.partial && elements.iter().all(is_plain)).then_some(true)
+}
+
+/// Any operator class and collation of the column will do.
+fn is_plain(element: &Node) -> bool {
+    matches!(element.node.as_ref(), Some(NodeEnum::IndexElem(element))
+        if element.collation.is_empty() && element.opclass.is_empty())
+}
+
+/// Forms of INSERT whose rows are not looked at one by one.
 pub fn is_on_one_shard(insert: &InsertStmt, context: &PlanContext<'_>) -> Result<(), RouterError> {
-    let (Some(conflict), Some(range)) = (
-        insert.on_conflict_clause.as_deref(),
-        insert.relation.as_ref(),
-    ) else {
+    let Some(range) = insert.relation.as_ref() else {
         return Ok(());
     };
     let Found::Relation(relation) = scope::find(range, context) else {
         return Ok(());
     };
-    let mut kept = relation
-        .unique_keys
-        .iter()
-        .filter(|key| key.entries.is_some());
-    let elsewhere = |key: &&UniqueKey| {
-        may_be_arbiter(conflict, key, &relation)
-            && !(conflict.infer.is_none() && is_new(insert, key, &relation))
-    };
-    match kept.find(elsewhere) {
-        Some(key) => Err(conflict_elsewhere(&key.name)),
+    match arbiters(insert, &relation)?.first() {
+        Some(key) => Err(conflict_elsewhere(&key.name)
+            .hint("Write the rows out in VALUES, name a conflict target that contains the shard key, or catch SQLSTATE 23505 in the application.")),
         None => Ok(()),
     }
 }
@@ -83,40 +136,23 @@ fn is_target(given: &Node, name: &str) -> bool {
     matches!(given.node.as_ref(), Some(NodeEnum::ResTarget(target)) if target.name == name)
 }
 
-fn may_be_arbiter(conflict: &OnConflictClause, key: &UniqueKey, relation: &Relation) -> bool {
-    let Some(infer) = conflict.infer.as_deref() else {
-        return true;
-    };
-    if !infer.conname.is_empty() {
-        return infer.conname == key.name;
-    }
-    let names_key = |column: &usize| {
-        let name = &relation.columns[*column].name;
-        infer
-            .index_elems
-            .iter()
-            .any(|element| is_column(element, name))
-    };
-    // Expressions are compared by PostgreSQL: any that is named may be the key's.
-    let has_expression = infer.index_elems.iter().any(is_expression);
-    if key.columns.is_empty() {
-        has_expression
-    } else {
-        infer.index_elems.len() == key.columns.len() && key.columns.iter().all(names_key)
-    }
-}
-
 fn is_expression(element: &Node) -> bool {
     matches!(element.node.as_ref(), Some(NodeEnum::IndexElem(element)) if element.expr.is_some())
 }
 
-fn conflict_elsewhere(key: &str) -> RouterError {
+/// The row in conflict may be on another shard, and what the statement does there is not to be had.
+pub fn conflict_elsewhere(key: &str) -> RouterError {
     RouterError::unsupported(
         "conflict-elsewhere",
-        format!("ON CONFLICT over \"{key}\" is not supported"),
+        format!("this form of ON CONFLICT over \"{key}\" is not supported"),
     )
     .detail("The key holds over all shards: the row in conflict may be on another shard than the new one.")
-    .hint("Name a conflict target that contains the shard key, or catch SQLSTATE 23505 in the application.")
+}
+
+fn unclear(key: &str) -> RouterError {
+    conflict_elsewhere(key).hint(
+        "Name the constraint (ON CONFLICT ON CONSTRAINT), or plain columns of a key without a predicate.",
+    )
 }
 
 fn is_excluded(target: &ResTarget, key: &str) -> bool {

@@ -9,7 +9,7 @@ use super::rows::{Layout, RowLayout};
 use super::target::{self, Target};
 use super::{
     Job, Planned, conflict, from_query, from_select, is_default, is_default_values, items,
-    key_value, others, rewrite, unnest,
+    key_value, others, rewrite, unnest, upsert,
 };
 use crate::error::RouterError;
 use crate::plan::edits::Edits;
@@ -74,6 +74,13 @@ struct Keyed<'a> {
 
 impl Keyed<'_> {
     fn plan(&self, rows: &[Node]) -> Planned {
+        let arbiters = conflict::arbiters(self.job.insert, &self.target.relation)?;
+        if !arbiters.is_empty() && !rows.is_empty() {
+            let tokens = Tokens::of(&self.job.statement.text);
+            let edits = self.target.edits(self.job, &tokens, rows)?;
+            let divided = self.divided(rows, &tokens, &edits)?;
+            return upsert::plan(self.job, self.target, rows, divided, &arbiters);
+        }
         if let ([row], false, false) = (
             rows,
             self.needs_ids(rows),
@@ -118,6 +125,26 @@ impl Keyed<'_> {
     }
 
     fn many_rows(&self, rows: &[Node], tokens: &Tokens<'_>, edits: &Edits) -> Planned {
+        let insert = self.divided(rows, tokens, edits)?;
+        if let Some(key) = one_key(&insert.rows) {
+            let rewrite = (!edits.is_empty()).then(|| rewrite(edits, self.job));
+            return Ok(self.by_key(key, rewrite));
+        }
+        let reason = format!("rows divided by {}", self.key_name());
+        Ok(Plan::new(
+            Action::Split(Split::Insert(insert)),
+            self.job.effect,
+            reason,
+        ))
+    }
+
+    /// The rows one by one, and what stands around them.
+    fn divided(
+        &self,
+        rows: &[Node],
+        tokens: &Tokens<'_>,
+        edits: &Edits,
+    ) -> Result<SplitInsert, RouterError> {
         let layout =
             Layout::of(tokens, self.job.insert, rows.len()).ok_or_else(target::unforeseen_form)?;
         let mut divided = Vec::with_capacity(rows.len());
@@ -128,13 +155,9 @@ impl Keyed<'_> {
                 key,
             });
         }
-        if let Some(key) = one_key(&divided) {
-            let rewrite = (!edits.is_empty()).then(|| rewrite(edits, self.job));
-            return Ok(self.by_key(key, rewrite));
-        }
         let first = layout.rows.first().map_or(0, |row| row.span.start);
         let last = layout.rows.last().map_or(0, |row| row.span.end);
-        let insert = SplitInsert {
+        Ok(SplitInsert {
             head: edits.apply_with_parameters(tokens, 0..first),
             rows: divided,
             tail: edits.apply_with_parameters(tokens, last..tokens.text.len()),
@@ -142,13 +165,7 @@ impl Keyed<'_> {
             client_parameters: self.job.facts.highest_parameter,
             returning: self.job.effect.returns_rows,
             may_skip_rows: conflict::may_skip_rows(self.job.insert),
-        };
-        let reason = format!("rows divided by {}", self.key_name());
-        Ok(Plan::new(
-            Action::Split(Split::Insert(insert)),
-            self.job.effect,
-            reason,
-        ))
+        })
     }
 
     fn by_key(&self, key: KeyExpr, rewrite: Option<crate::plan::Rewrite>) -> Plan {

@@ -21,6 +21,7 @@ fn copy(options: CopyOptions, key_field: usize) -> CopyFrom {
         name: "s".into(),
     };
     CopyFrom {
+        home: false,
         options,
         columns: vec![0, 1],
         key_field,

@@ -64,7 +64,7 @@ impl Session {
     }
 
     /// The bucket of the row that has the values.
-    async fn read_entry(
+    pub(super) async fn read_entry(
         &mut self,
         route: &EntryRoute,
         entry: &EntryOf,

@@ -33,17 +33,28 @@ impl Session {
         let Action::Ddl(ddl) = &renewed.action else {
             return Err(changed_meanwhile(renewed));
         };
+        let before: Vec<u32> = self
+            .current_space()
+            .snapshot()
+            .kept_keys
+            .keys()
+            .copied()
+            .collect();
         let complete = self.ddl_everywhere(ddl, renewed.effect).await?;
         self.note_ddl(ddl);
         let complete = match &ddl.fill {
             Some(insert) => self.fill_table(insert).await?,
             None => complete,
         };
-        if ddl.changes_catalog && (ddl.changes_entries || self.may_go_on(invocation, in_string)) {
+        let looks_at_rows = ddl.changes_entries || ddl.validation.is_some();
+        if ddl.changes_catalog && (looks_at_rows || self.may_go_on(invocation, in_string)) {
             self.reload_private_catalog().await?;
         }
         if ddl.changes_entries {
             self.enter_all_rows().await?;
+        }
+        if let Some(validation) = &ddl.validation {
+            Box::pin(self.validate(validation, &before)).await?;
         }
         self.out.extend_from_slice(&complete);
         Ok(())

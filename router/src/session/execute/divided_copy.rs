@@ -235,7 +235,7 @@ impl Session {
         let rows = self.end_everywhere(copy).await?;
         self.remember_copied_ids(copy)?;
         if copy.plan.effect.changes_entries {
-            Box::pin(self.enter_changes()).await?;
+            Box::pin(self.settle()).await?;
         }
         self.answer_complete(&format!("COPY {rows}"));
         Ok(())

@@ -2,10 +2,10 @@
 //! shards that have noted them and written on the shards that the values belong to, in the same transaction. Knows
 //! the functions of `schema/sql/unique.sql`, and nothing of how a statement was run.
 
+mod tried;
 mod violation;
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::rc::Rc;
 
 use bytes::BytesMut;
@@ -15,12 +15,14 @@ use super::super::fault::Fault;
 use super::super::planning::OneShard;
 use super::super::state::Session;
 use super::Invocation;
-use super::at_once::Rows;
+use super::calls::Call;
 use crate::plan::{Effect, Plan};
-use crate::settings::quote_literal;
+pub(super) use tried::{Conflict, Entered, one_form};
 
 /// Changes that are read from one shard at a time: the bound of what is held in memory.
 const BATCH: usize = 10_000;
+
+const TAKE: &str = "SELECT * FROM oskol.take_changes($1, $2, $3, $4)";
 
 /// What is written on one shard: by the key's number, so that every transaction takes locks in the same order.
 type OnShard = BTreeMap<u32, Lists>;
@@ -50,11 +52,11 @@ enum Which {
 }
 
 impl Which {
-    fn literal(self) -> &'static str {
+    fn word(self) -> &'static str {
         match self {
-            Self::Both => "NULL",
-            Self::Gone => "false",
-            Self::Come => "true",
+            Self::Both => "",
+            Self::Gone => "gone",
+            Self::Come => "come",
         }
     }
 }
@@ -78,7 +80,7 @@ impl Session {
         } else {
             held
         };
-        self.enter_changes().await?;
+        Box::pin(self.settle()).await?;
         self.out.extend_from_slice(&complete);
         Ok(())
     }
@@ -153,7 +155,7 @@ impl Session {
     }
 
     /// Branches that may have noted something, in the order of their shards.
-    fn noting_branches(&self) -> Vec<usize> {
+    pub(super) fn noting_branches(&self) -> Vec<usize> {
         let branches = self.transaction.branches.iter().enumerate();
         let mut noting: Vec<(ShardId, usize)> = branches
             .filter(|(_, branch)| branch.wrote && !branch.apart)
@@ -169,14 +171,24 @@ impl Session {
         which: Which,
         after: i64,
     ) -> Result<Vec<Change>, Fault> {
-        let which = which.literal();
-        let sql = format!("SELECT * FROM oskol.take_changes({which}, {after}, {BATCH})");
-        let rows: Rows = self.run_quietly(index, &sql).await?;
-        Ok(rows.iter().filter_map(|row| Change::of(row)).collect())
+        let (after, batch) = (after.to_string(), BATCH.to_string());
+        let call = Call {
+            shard: self.transaction.branches[index].server.shard,
+            arguments: vec![which.word(), &after, &batch],
+        };
+        let rows = self.call(TAKE, &[call]).await?;
+        let rows = rows.iter().flatten();
+        Ok(rows.filter_map(|row| Change::of(row)).collect())
     }
 
-    /// One shard after another, ascending: two statements never wait for one another in a circle.
     async fn enter(&mut self, changes: Vec<Change>) -> Result<(), Fault> {
+        let entered = self.enter_as_told(changes).await;
+        entered.map_err(|fault| self.in_users_words(fault))
+    }
+
+    /// One shard after another, ascending: two statements never wait for one another in a circle. A violation is
+    /// told as one of the entries' own index.
+    async fn enter_as_told(&mut self, changes: Vec<Change>) -> Result<(), Fault> {
         for (shard, keys) in self.by_shard(changes) {
             let index = self.join(shard).await?;
             let writes = Effect {
@@ -184,9 +196,12 @@ impl Session {
                 ..Effect::default()
             };
             self.note_effect(index, writes);
-            let entered = self.run_quietly(index, &statement(&keys)).await;
-            if let Err(fault) = entered {
-                return Err(self.in_users_words(fault));
+            for (number, lists) in &keys {
+                let [gone, come] =
+                    [&lists.gone, &lists.come].map(|list| format!("[{}]", list.join(",")));
+                let sql = format!("SELECT oskol.enter_{number}($1, $2::json, $3::json)");
+                let arguments = vec![gone.as_str(), come.as_str()];
+                self.call(&sql, &[Call { shard, arguments }]).await?;
             }
         }
         Ok(())
@@ -231,16 +246,4 @@ impl Change {
             entry: entry.clone()?,
         })
     }
-}
-
-/// What makes and takes away the entries of one shard.
-fn statement(keys: &OnShard) -> String {
-    let mut sql = String::new();
-    for (number, lists) in keys {
-        let [gone, come] = [&lists.gone, &lists.come].map(|list| format!("[{}]", list.join(",")));
-        let (gone, come) = (quote_literal(&gone), quote_literal(&come));
-        // Writing to a string does not fail.
-        let _ = write!(sql, "SELECT oskol.enter_{number}({gone}, {come});");
-    }
-    sql
 }

@@ -42,7 +42,21 @@ impl Session {
             }
             return self.explain_insert_rows(insert, explain, invocation).await;
         }
+        let routed = match &explain.inner.action {
+            Action::Scatter(scatter) => scatter.entry.as_ref(),
+            _ => None,
+        };
+        let routed = match routed {
+            Some(route) => self
+                .shard_by_entry(route, invocation)
+                .await?
+                .zip(Some(route)),
+            None => None,
+        };
         let mut account = self.account(&explain.inner, invocation)?;
+        if let Some((shard, route)) = routed {
+            account.goes_by_entry(shard, &route.name);
+        }
         account.single_shard = explain.single_shard.as_deref();
         if explain.analyze {
             check_analyze(&explain.inner)?;
@@ -151,6 +165,7 @@ fn check_analyze(inner: &Plan) -> Result<(), RouterError> {
         Action::Broadcast(broadcast) => broadcast.rewrite.is_some() || broadcast.mirror.is_some(),
         Action::Split(Split::Insert(_) | Split::Unnest(_))
         | Action::InsertRows(_)
+        | Action::Upsert(_)
         | Action::Ddl(_) => true,
         _ => false,
     };

@@ -139,6 +139,7 @@ impl Session {
             .into_result()?;
         self.refuse_rules(home, &table).await?;
         self.run_everywhere(&table.leave_unique_keys()).await?;
+        self.run_everywhere(&table.leave_foreign_keys()).await?;
         for drop in placing.drops {
             self.run_everywhere(drop).await?;
         }
@@ -148,7 +149,11 @@ impl Session {
         self.fence(placing, home).await?;
         // After a failure the transaction is lost, with the settings and triggers of the move.
         self.place_rows(placing, &table, home).await?;
-        self.keep_unique_keys(placing, &table).await
+        self.keep_unique_keys(placing, &table).await?;
+        self.reload_private_catalog().await?;
+        let keep = table.keep_foreign_keys(self.current_space().snapshot());
+        self.run_everywhere(&keep).await?;
+        Ok(())
     }
 
     /// What no shard alone can keep is kept by entries from now on.

@@ -122,6 +122,28 @@ impl Session {
         text: &str,
         invocation: &Invocation<'_>,
     ) -> Result<(), Fault> {
+        if !self.transaction.owes || self.transaction.state != State::Open {
+            return self.constraints_set(text, invocation).await;
+        }
+        // What is due from now on is looked into before the client is told.
+        self.held_complete = Some(bytes::BytesMut::new());
+        let outcome = self.constraints_set(text, invocation).await;
+        let held = self.held_complete.take().unwrap_or_default();
+        outcome?;
+        let complete = match held.is_empty() {
+            true => self.take_complete(),
+            false => held,
+        };
+        Box::pin(self.settle()).await?;
+        self.out.extend_from_slice(&complete);
+        Ok(())
+    }
+
+    async fn constraints_set(
+        &mut self,
+        text: &str,
+        invocation: &Invocation<'_>,
+    ) -> Result<(), Fault> {
         self.run_on_all_joined(text, invocation).await?;
         if self.transaction.state != State::Idle {
             self.transaction

@@ -40,6 +40,24 @@ pub(super) enum Order<'a> {
     ByShare,
 }
 
+/// What one share gave back: few rows, as its statement has one row of VALUES.
+pub(super) struct Tried {
+    shard: ShardId,
+    messages: Vec<Message>,
+}
+
+impl Tried {
+    /// Rows inserted or updated.
+    pub fn rows(&self) -> Result<u64, Fault> {
+        let mut messages = self.messages.iter();
+        let complete = messages.find(|message| message.tag == tag::COMMAND_COMPLETE);
+        match complete {
+            Some(message) => Ok(CommandComplete::parse(message.body())?.rows().unwrap_or(0)),
+            None => Ok(0),
+        }
+    }
+}
+
 impl Session {
     /// Runs every share at once and replies to the client.
     pub(super) async fn run_shares(
@@ -78,6 +96,61 @@ impl Session {
             Box::pin(self.call_off(&mut asked)).await;
         }
         outcome
+    }
+
+    /// Runs one share and keeps what comes back: the client may never hear of it.
+    pub(super) async fn try_share(
+        &mut self,
+        share: &Share<'_>,
+        effect: Effect,
+        invocation: &Invocation<'_>,
+    ) -> Result<Tried, Fault> {
+        let mut asked = Vec::with_capacity(1);
+        let shares = std::slice::from_ref(share);
+        let outcome = match self
+            .ask_shares(shares, effect, invocation, &mut asked)
+            .await
+        {
+            Ok(()) => self.messages_of(&mut asked).await,
+            Err(fault) => Err(fault),
+        };
+        if outcome.is_err() {
+            Box::pin(self.call_off(&mut asked)).await;
+        }
+        let messages = outcome?;
+        let shard = share.shard;
+        Ok(Tried { shard, messages })
+    }
+
+    async fn messages_of(&mut self, asked: &mut [Asked]) -> Result<Vec<Message>, Fault> {
+        let mut messages = Vec::new();
+        while let Some(message) = self.next_message(asked, 0).await? {
+            messages.push(message);
+        }
+        Ok(messages)
+    }
+
+    /// Passes on what came back, behind the rounds before it.
+    pub(super) async fn relay_tried(
+        &mut self,
+        tried: Tried,
+        relay: &mut Relay,
+    ) -> Result<(), Fault> {
+        relay.begin_round(1);
+        for message in tried.messages {
+            self.relay_share(relay, tried.shard, 0, message).await?;
+        }
+        relay.end_round()
+    }
+
+    /// Tells the client of the columns, where it has not been told.
+    pub(super) fn describe_tried(&mut self, tried: &Tried, relay: &mut Relay) -> Result<(), Fault> {
+        relay.begin_round(1);
+        let mut messages = tried.messages.iter();
+        match messages.find(|message| message.tag == tag::ROW_DESCRIPTION) {
+            Some(message) => self.describe_share(relay, tried.shard, 0, message),
+            None => Ok(()),
+        }
     }
 
     async fn ask_shares(

@@ -63,6 +63,22 @@ impl Session {
             .await
     }
 
+    /// Every row as a statement of its own, on its shard, in the order of the client.
+    pub(super) async fn rows_alone<'a>(
+        &mut self,
+        insert: &SplitInsert,
+        invocation: &Invocation<'a>,
+    ) -> Result<Vec<Share<'a>>, Fault> {
+        check_parameters(insert.client_parameters, invocation)?;
+        let filled = self.fill_insert(insert).await?;
+        let places = self.places(insert, &filled.rows, invocation.arguments())?;
+        let types = self.parameter_types(insert, invocation).await?;
+        let rows = places.iter().enumerate();
+        Ok(rows
+            .map(|(row, shard)| share(insert, &filled, *shard, &[row], &types, invocation))
+            .collect())
+    }
+
     async fn fill_insert(&mut self, insert: &SplitInsert) -> Result<Filled, Fault> {
         let head = self.fill(&insert.head).await?;
         let mut rows = Vec::with_capacity(insert.rows.len());

@@ -42,7 +42,19 @@ impl Session {
             roles: self.transaction.roles_changed,
             sequences: !self.transaction.reset_sequences.is_empty(),
         };
+        if self.transaction.owes
+            && let Err(fault) = Box::pin(self.settle_deferred()).await
+        {
+            self.drop_broken_branches();
+            self.roll_back().await;
+            return Err(fault);
+        }
         let writers = self.writers();
+        if let Err(fault) = self.check_guards(&writers).await {
+            self.drop_broken_branches();
+            self.roll_back().await;
+            return Err(fault);
+        }
         let began = Instant::now();
         let outcome = if writers.len() > 1 {
             self.commit_in_two_phases(&writers).await
@@ -62,6 +74,19 @@ impl Session {
                 Err(fault)
             }
         }
+    }
+
+    /// A shard that has only locked rows has nothing to commit; but where it was lost its locks are, too.
+    async fn check_guards(&mut self, writers: &[usize]) -> Result<(), Fault> {
+        let branches = self.transaction.branches.iter().enumerate();
+        let guards: Vec<usize> = branches
+            .filter(|(index, branch)| branch.guards && branch.begun && !writers.contains(index))
+            .map(|(index, _)| index)
+            .collect();
+        if !guards.is_empty() && !writers.is_empty() {
+            self.run_at_once(&guards, "SELECT").await.into_result()?;
+        }
+        Ok(())
     }
 
     /// Tells the cluster of what a committed transaction has changed beyond rows.

@@ -33,7 +33,10 @@ impl Session {
             return Err(copy_in_string().into());
         }
         self.open_around();
-        let all = self.space.state.map.shards().to_vec();
+        let all = match copy.home {
+            true => vec![self.home()],
+            false => self.space.state.map.shards().to_vec(),
+        };
         let branches = self.join_all(&all).await?;
         let mut shards = Vec::with_capacity(all.len());
         for (shard, index) in all.into_iter().zip(branches) {

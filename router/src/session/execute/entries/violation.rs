@@ -4,6 +4,15 @@ use bytes::{BufMut, Bytes, BytesMut};
 use schema::{Relation, Snapshot, UniqueKey};
 use wire::backend::{ErrorResponse, field, tag};
 
+/// The number of the key whose entry is taken; `None`: the error is about something else.
+pub(super) fn number(message: &[u8]) -> Option<u32> {
+    let error = ErrorResponse::parse(message.get(5..)?).ok()?;
+    let index = text(&error, field::CONSTRAINT)?;
+    let number = index.strip_prefix("unique_")?.strip_suffix("_values")?;
+    (error.sqlstate() == wire::sqlstate::UNIQUE_VIOLATION).then_some(())?;
+    number.parse().ok()
+}
+
 /// The error in the words of the user's key; `None`: it is about something else.
 pub(super) fn in_users_words(message: &[u8], snapshot: &Snapshot) -> Option<Bytes> {
     let error = ErrorResponse::parse(message.get(5..)?).ok()?;

@@ -21,6 +21,8 @@ pub(super) struct Account<'a> {
     why: &'a str,
     /// What would let it run on one shard.
     pub single_shard: Option<&'a str>,
+    /// `why` is the name of the unique key.
+    by_entry: bool,
 }
 
 /// The way of a statement that one shard does not run as it is.
@@ -57,6 +59,7 @@ impl Session {
                 text: scatter.text.as_deref(),
                 why: &scatter.why,
                 single_shard: None,
+                by_entry: false,
             },
         })
     }
@@ -76,6 +79,7 @@ impl Session {
             Action::Split(Split::Insert(_) | Split::Unnest(_)) => Way::Home("rows divided by key"),
             Action::InsertRows(rows) if rows.is_update => Way::Home("rows moved to their keys"),
             Action::InsertRows(_) => Way::Home("rows of a query"),
+            Action::Upsert(_) => Way::Home("rows tried one by one"),
             Action::Split(
                 split @ (Split::Keys { scatter, .. } | Split::KeyArray { scatter, .. }),
             ) => {
@@ -98,13 +102,28 @@ impl<'a> Account<'a> {
             text: None,
             why: &inner.reason,
             single_shard: None,
+            by_entry: false,
         }
+    }
+
+    /// The entry of a unique key has told the shard of the row.
+    pub fn goes_by_entry(&mut self, shard: ShardId, key: &'a str) {
+        self.kind = "through an entry";
+        self.shards = vec![shard];
+        self.merge = None;
+        self.why = key;
+        self.by_entry = true;
     }
 
     pub fn lines(&self) -> Vec<String> {
         let shards = shards_in_words(&self.shards);
         let mut lines = vec![format!("Oskol: {}, {shards}", self.kind)];
-        if !self.why.is_empty() {
+        if self.by_entry {
+            lines.push(format!(
+                "  Why: unique key \"{}\" has an entry for the value",
+                self.why
+            ));
+        } else if !self.why.is_empty() {
             lines.push(format!("  Why: {}", self.why));
         }
         if let Some(merge) = self.merge {

@@ -5,6 +5,7 @@ use schema::{DefaultValue, KeyType, Relation, RelationKind};
 
 use super::Rows;
 use crate::plan::SequenceName;
+use crate::plan::ddl::constraints;
 use crate::settings::{quote_identifier, quote_literal};
 
 /// What the text of a value depends on.
@@ -117,7 +118,23 @@ impl Table {
     }
 
     pub fn keep_unique_keys(&self, key: &str) -> String {
-        crate::plan::ddl::constraints::keep_unique_keys((&self.schema, &self.name), key)
+        constraints::keep_unique_keys((&self.schema, &self.name), key)
+    }
+
+    /// Rows that only move are no business of the table's foreign keys.
+    pub fn leave_foreign_keys(&self) -> String {
+        let (schema, name) = (quote_literal(&self.schema), quote_literal(&self.name));
+        format!("SELECT oskol.leave_foreign_keys({schema}, {name})")
+    }
+
+    /// Each as it must be where its tables are by now.
+    pub fn keep_foreign_keys(&self, snapshot: &schema::Snapshot) -> String {
+        let relations = snapshot.relations.values().flat_map(|named| named.values());
+        let places = constraints::places(relations.map(|relation| {
+            let placed = constraints::placed_by(&relation.placement, &relation.columns);
+            (relation.schema.as_str(), relation.name.as_str(), placed)
+        }));
+        constraints::keep_foreign_keys((&self.schema, &self.name), &places)
     }
 
     pub fn lock(&self) -> String {
