@@ -134,9 +134,10 @@ fn printed(node: &Node) -> Option<String> {
         limit_option: LimitOption::Default as i32,
         ..Default::default()
     };
-    NodeEnum::SelectStmt(Box::new(select))
+    let text = NodeEnum::SelectStmt(Box::new(select))
         .deparse(Default::default())
-        .ok()
+        .ok()?;
+    text.strip_prefix("SELECT ").map(str::to_owned)
 }
 
 pub(super) fn sort_items(select: &SelectStmt) -> impl Iterator<Item = &SortBy> {
