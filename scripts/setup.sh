@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Installs what is missing to build, run and test Oskol on Debian or Ubuntu, and says what it installs.
 # Usage: scripts/setup.sh [build] [test] [bench]      (build, if left out)
-#   build  a C compiler, libclang, PostgreSQL 15 or newer, and the Rust toolchain where there is none
-#   test   Python with venv, for the tests of psycopg and Django
+#   build  a C compiler, libclang, libwebp, PostgreSQL 15 or newer, and the Rust toolchain where there is none
+#   test   Python with venv, for the tests of psycopg and Django; libpq, for that of Diesel
 #   bench  PgBouncer and perf, to compare with and to profile; PgBouncer's own service is switched off
 # Quick and silent when all is there. On other systems it names what is missing and installs nothing.
 set -euo pipefail
@@ -95,7 +95,7 @@ install_rust() {
 }
 
 setup_build() {
-    install_missing build-essential libclang-dev pkg-config util-linux procps
+    install_missing build-essential libclang-dev libwebp-dev pkg-config util-linux procps
     install_postgresql
     install_rust
 }
@@ -103,6 +103,7 @@ setup_build() {
 # Any Python will do that can make a virtual environment.
 setup_test() {
     python3 -c 'import ensurepip, venv' 2>/dev/null || install_missing python3 python3-venv
+    install_missing libpq-dev
 }
 
 setup_bench() {
