@@ -22,6 +22,7 @@ mod programs;
 mod report;
 mod scatter;
 mod server;
+mod social;
 mod stage;
 mod statistics;
 mod stream;
@@ -43,6 +44,8 @@ enum Command {
     Idle(idle::Options),
     /// Statements over all rows: four shards beside one PostgreSQL that has all of them.
     Scatter(scatter::Options),
+    /// The social network's pages under load: four shards beside one PostgreSQL.
+    Social(social::Options),
     /// Millions of rows through the router and back, with its memory watched.
     Stream(stream::Options),
     /// Samples the proxy's stacks under load (needs `perf`).
@@ -72,6 +75,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Commit(options) => commit::run(options).await,
         Command::Idle(options) => idle::run(options).await,
         Command::Scatter(options) => scatter::run(options).await,
+        Command::Social(options) => social::run(options).await,
         Command::Stream(options) => stream::run(options).await,
         Command::Profile(options) => profile::run(options).await,
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use nix::sys::signal::Signal;
 use shard_node::free_port;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::endpoint::{Endpoint, USER};
 use crate::postgres::Postgres;
@@ -22,6 +23,7 @@ key = \"aid\"
 pub struct Oskol {
     // The router is dropped, and so stopped, before its shards.
     router: Server,
+    admin: u16,
     pub shards: Vec<Postgres>,
     pub endpoint: Endpoint,
 }
@@ -42,9 +44,12 @@ impl Oskol {
             let shard = format!("{name}-shard{number}");
             servers.push(Postgres::start(&shard, directory, settings).await?);
         }
-        let port = free_port()?;
+        let (port, admin) = (free_port()?, free_port()?);
         let file = directory.join(format!("{name}.toml"));
-        std::fs::write(&file, configuration(&name, port, &servers, pool, clients)?)?;
+        std::fs::write(
+            &file,
+            configuration(&name, [port, admin], &servers, pool, clients)?,
+        )?;
         let mut command = same_user(&program);
         command
             .args(["router", "--config"])
@@ -55,9 +60,20 @@ impl Oskol {
         router.wait_until(|| endpoint.answers()).await?;
         Ok(Self {
             router,
+            admin,
             shards: servers,
             endpoint,
         })
+    }
+
+    /// The text of `/metrics`.
+    pub async fn metrics(&self) -> anyhow::Result<String> {
+        let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", self.admin)).await?;
+        let request = "GET /metrics HTTP/1.1\r\nhost: bench\r\nconnection: close\r\n\r\n";
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        Ok(answer)
     }
 
     pub fn pid(&self) -> u32 {
@@ -67,7 +83,7 @@ impl Oskol {
 
 fn configuration(
     name: &str,
-    port: u16,
+    [port, admin]: [u16; 2],
     shards: &[Postgres],
     pool: usize,
     clients: usize,
@@ -77,7 +93,7 @@ fn configuration(
          [listen]\naddresses = [\"127.0.0.1:{port}\"]\nmax_clients = {clients}\n\
          [auth]\nmethod = \"trust\"\n\
          [pool]\nmode = \"transaction\"\nsize = {pool}\n\
-         [admin]\naddress = \"\"\n"
+         [admin]\naddress = \"127.0.0.1:{admin}\"\n"
     );
     for (id, shard) in shards.iter().enumerate() {
         let port = shard.endpoint.port;

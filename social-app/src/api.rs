@@ -5,6 +5,7 @@ mod conversations;
 mod document;
 mod input;
 mod me;
+mod media;
 mod people;
 mod posts;
 mod problem;
@@ -57,7 +58,16 @@ fn all() -> Routes {
 }
 
 pub fn routes() -> Router<App> {
-    let inner = all().router.method_not_allowed_fallback(wrong_method);
+    nested(all())
+}
+
+/// Those that are not bounded in time.
+pub fn file_routes() -> Router<App> {
+    nested(media::routes(Routes::new()))
+}
+
+fn nested(routes: Routes) -> Router<App> {
+    let inner = routes.router.method_not_allowed_fallback(wrong_method);
     let limited = inner
         .layer(DefaultBodyLimit::max(BODY))
         .layer(middleware::from_fn(typed));
@@ -129,9 +139,11 @@ mod tests {
 
     #[test]
     fn the_document_describes_every_route_and_no_other() {
+        let files = media::routes(Routes::new()).listed;
         let routed: BTreeSet<String> = all()
             .listed
             .iter()
+            .chain(&files)
             .map(|(method, path)| format!("{} {path}", method.as_str().to_lowercase()))
             .collect();
         let document = document::document();

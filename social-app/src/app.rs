@@ -7,7 +7,9 @@ use object_store::ObjectStore;
 use tokio::sync::Semaphore;
 
 use crate::config::Config;
+use crate::jobs::worker::Bell;
 use crate::live::Hub;
+use crate::media::{Desk, Limits};
 use crate::metrics::Metrics;
 use crate::{db, media};
 
@@ -16,6 +18,10 @@ use crate::{db, media};
 pub struct App {
     pub pool: Pool,
     pub media: Arc<dyn ObjectStore>,
+    /// Where files are received.
+    pub desk: Arc<Desk>,
+    /// Tells this process's workers of new jobs.
+    pub bell: Arc<Bell>,
     pub config: Arc<Config>,
     pub live: Arc<Hub>,
     pub metrics: Arc<Metrics>,
@@ -30,6 +36,8 @@ impl App {
         Ok(App {
             pool: db::pool(&config.url, config.pool_size.into())?,
             media: media::open_store(&config.media)?,
+            desk: Arc::new(Desk::new(Limits::default())),
+            bell: Arc::new(Bell::default()),
             live: Arc::new(Hub::default()),
             metrics: Arc::new(Metrics::default()),
             passwords: Arc::new(Semaphore::new(cores)),

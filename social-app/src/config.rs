@@ -26,6 +26,17 @@ pub enum Command {
     },
     /// Fill an empty database with a lively small town.
     Seed(SeedOptions),
+    /// Show background jobs, and those that were given up with what was wrong.
+    Jobs {
+        #[arg(env = "DATABASE_URL", hide_env_values = true)]
+        url: String,
+        /// Let a dead job, OWNER/ID as listed, be tried again.
+        #[arg(long, value_name = "OWNER/ID", value_parser = job_name)]
+        retry: Option<(i64, i64)>,
+        /// Remove a dead job.
+        #[arg(long, value_name = "OWNER/ID", value_parser = job_name, conflicts_with = "retry")]
+        forget: Option<(i64, i64)>,
+    },
     /// Count the rows of every table.
     Counts {
         #[arg(env = "DATABASE_URL", hide_env_values = true)]
@@ -80,7 +91,17 @@ pub struct SeedOptions {
     /// The same seed makes the same town.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
+    /// Posts with a picture that is drawn, and people with a face; 0: none.
+    #[arg(long, default_value_t = 60)]
+    pub pictures: u32,
     /// Do nothing where there are people already; otherwise that is an error.
     #[arg(long)]
     pub if_empty: bool,
+}
+
+fn job_name(text: &str) -> Result<(i64, i64), String> {
+    let numbers = text
+        .split_once('/')
+        .and_then(|(owner, id)| Some((owner.parse().ok()?, id.parse().ok()?)));
+    numbers.ok_or_else(|| "a job is named OWNER/ID, two numbers".to_owned())
 }

@@ -1,9 +1,9 @@
-//! `social-app serve|migrate|seed|counts URL`.
+//! `social-app serve|migrate|seed|jobs|counts URL`.
 
 use anyhow::Context as _;
 use clap::Parser as _;
 use social_app::config::{Cli, Command};
-use social_app::{App, db, seed, server};
+use social_app::{App, db, jobs, seed, server};
 
 fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
@@ -33,6 +33,10 @@ async fn run(command: Command) -> anyhow::Result<()> {
             Ok(())
         }
         Command::Seed(options) => seed::seed(&App::open(options.config.clone())?, &options).await,
+        Command::Jobs { url, retry, forget } => {
+            let pool = db::pool(&url, 1)?;
+            jobs::dead::command(&pool, retry, forget).await
+        }
         Command::Counts { url } => {
             for (table, rows) in db::migrate::counts(&db::connect(&url).await?).await? {
                 println!("{rows:>10} {table}");

@@ -1,18 +1,47 @@
-//! Pictures and videos: where they are kept, and how a post shows them.
+//! Pictures and videos: received within limits, checked by what is in them, made into sizes by background jobs, kept in an object
+//! store and served from there as by a small CDN.
+//!
+//! `receive`, `kind`, `whole`, `container` and `picture` know one file and nothing else; `desk` bounds how many are worked on at a
+//! time; `shelf` has the rows of `media` and the jobs; `store` and `names` are the object store; `upload` and `serve` speak HTTP;
+//! `show` is a page's part.
+
+mod conditions;
+mod container;
+mod desk;
+mod kind;
+mod limits;
+mod names;
+mod picture;
+pub mod placeholder;
+mod range;
+mod receive;
+mod refusal;
+mod serve;
+mod shelf;
+mod show;
+mod store;
+mod upload;
+mod whole;
 
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use axum::Router;
-use maud::{Markup, html};
+use axum::routing::get;
+use deadpool_postgres::GenericClient;
 use object_store::ObjectStore;
 use object_store::aws::AmazonS3Builder;
 use object_store::local::LocalFileSystem;
 use serde::{Deserialize, Serialize};
 
-use deadpool_postgres::GenericClient;
-
 use crate::{App, Error, db};
+
+pub use desk::{Checked, Desk};
+pub use limits::Limits;
+pub use refusal::Refusal;
+pub use shelf::{EXPIRE, PUBLISH, REMOVE, add, draw, expire, publish, remove};
+pub use show::{avatar, gallery};
+pub use upload::{delete, find, receive};
 
 /// One of the sizes made of a picture.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -56,58 +85,32 @@ pub fn open_store(place: &str) -> anyhow::Result<Arc<dyn ObjectStore>> {
 
 /// Served beside the pages: `/media/...`.
 pub fn routes() -> Router<App> {
-    Router::new()
+    Router::new().route("/media/{owner}/{media}/{file}", get(upload::served))
 }
 
-/// Served below `/api/v1`: uploads.
-pub fn api_routes() -> Router<App> {
-    Router::new()
-}
-
-/// Within the transaction that deletes a post: its media go, too.
+/// Within the transaction that deletes a post: its media go, too, and their objects by a job.
 pub async fn drop_of_post(
     client: &impl GenericClient,
     owner_id: i64,
     post_id: i64,
 ) -> Result<(), Error> {
-    let sql = "DELETE FROM media WHERE owner_id = $1 AND post_id = $2";
-    db::run(client, sql, &[&owner_id, &post_id]).await?;
+    let sql = "DELETE FROM media WHERE owner_id = $1 AND post_id = $2 RETURNING id";
+    for row in db::all(client, sql, &[&owner_id, &post_id]).await? {
+        shelf::remove_later(client, owner_id, row.get(0)).await?;
+    }
     Ok(())
 }
 
 /// All that a person has ever uploaded goes, from the database and the store.
 pub async fn drop_of_person(app: &App, owner_id: i64) -> Result<(), Error> {
-    let client = app.pool.get().await?;
-    db::run(
-        &client,
-        "DELETE FROM media WHERE owner_id = $1",
-        &[&owner_id],
-    )
-    .await?;
-    Ok(())
-}
-
-/// A post's pictures and videos, in their order.
-pub fn gallery(all: &[Attachment]) -> Markup {
-    html! {
-        div.gallery.(format!("of-{}", all.len().min(4))) {
-            @for one in all { (shown(one)) }
-        }
+    {
+        let client = app.pool.get().await?;
+        db::run(
+            &client,
+            "DELETE FROM media WHERE owner_id = $1",
+            &[&owner_id],
+        )
+        .await?;
     }
-}
-
-fn shown(one: &Attachment) -> Markup {
-    let address = format!("/media/{}", one.hash);
-    html! {
-        @if one.kind == "video" {
-            video src=(address) controls preload="metadata" width=[one.width] height=[one.height] {}
-        } @else {
-            img src=(address) alt=(one.alt) width=[one.width] height=[one.height] loading="lazy" decoding="async";
-        }
-    }
-}
-
-/// A person's picture, beside the name: it needs no words.
-pub fn avatar(picture: &Attachment) -> Markup {
-    html! { img src={ "/media/" (picture.hash) } alt="" loading="lazy" decoding="async"; }
+    shelf::remove_all_of(app, owner_id).await
 }

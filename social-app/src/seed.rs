@@ -2,6 +2,8 @@
 //!
 //! `town` makes up who there is and what they do, `rows` writes it in few statements, `words` has what people say.
 
+mod gallery;
+pub mod pictures;
 mod rows;
 mod town;
 mod words;
@@ -50,6 +52,11 @@ async fn fill(app: &App, options: &SeedOptions) -> anyhow::Result<()> {
         .context("who follows whom")?;
     let posts = town::posts(people.len(), &bonds, &mut random);
     let posts = rows::posts(app, &ids, posts).await.context("posts")?;
+    let most = options.pictures as usize;
+    gallery::faces(app, &ids, most).await.context("faces")?;
+    gallery::landscapes(app, &ids, &posts, most)
+        .await
+        .context("pictures")?;
     rows::feeds(app, &ids, &bonds, &posts)
         .await
         .context("feeds")?;

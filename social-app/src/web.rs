@@ -57,7 +57,7 @@ pub fn router(app: App) -> Router {
         .merge(bounded)
         .merge(events::routes())
         .merge(media::routes())
-        .nest("/api/v1", media::api_routes())
+        .merge(api::file_routes())
         .merge(assets::routes())
         .route("/health", get(health))
         .route("/metrics", get(metrics_text))

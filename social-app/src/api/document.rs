@@ -30,6 +30,30 @@ const OPEN: [&str; 3] = ["post /people", "post /tokens", "get /openapi.json"];
 const OPERATIONS: &[Operation] = &[
     (
         "post",
+        "/media",
+        "Send a picture or video, by itself or as the part \"file\" of a form; its sizes are made afterwards",
+        None,
+        "201",
+        Some("Medium"),
+    ),
+    (
+        "get",
+        "/media/{id}",
+        "One's own picture or video: whether it is ready",
+        None,
+        "200",
+        Some("Medium"),
+    ),
+    (
+        "delete",
+        "/media/{id}",
+        "Delete a picture or video that no post uses",
+        None,
+        "204",
+        None,
+    ),
+    (
+        "post",
         "/people",
         "Join; gives a token",
         Some("Joining"),
@@ -375,6 +399,9 @@ fn described((method, path, summary, body, status, answer): &Operation) -> Value
     if let Some(body) = body {
         operation["requestBody"] = json!({ "required": true, "content": { "application/json": { "schema": reference(body) } } });
     }
+    if (*method, *path) == ("post", "/media") {
+        operation["requestBody"] = files();
+    }
     if answer.is_some_and(|answer| answer.ends_with("Page")) {
         operation["parameters"] = json!([
             { "name": "cursor", "in": "query", "schema": { "type": "string" } },
@@ -388,6 +415,18 @@ fn described((method, path, summary, body, status, answer): &Operation) -> Value
         operation["security"] = json!([]);
     }
     operation
+}
+
+/// Bodies that are no JSON.
+fn files() -> Value {
+    let file = json!({ "type": "string", "format": "binary" });
+    let form = json!({
+        "type": "object", "required": ["file"],
+        "properties": { "alt": { "type": "string", "maxLength": 500 }, "file": file },
+    });
+    json!({ "required": true, "content": {
+        "image/*": { "schema": file }, "video/*": { "schema": file }, "multipart/form-data": { "schema": form },
+    } })
 }
 
 fn reference(schema: &str) -> Value {

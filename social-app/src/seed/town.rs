@@ -186,7 +186,7 @@ pub fn talks(bonds: &Bonds, random: &mut impl Rng) -> Vec<Talk> {
             let lines = (0..count).map(|line| {
                 minutes_ago -= random.random_range(1..3);
                 let text = words::MESSAGES[(start + line as usize) % words::MESSAGES.len()];
-                ((start + line as usize) % 2 == 0, text, minutes_ago)
+                ((start + line as usize).is_multiple_of(2), text, minutes_ago)
             });
             talks.push(Talk {
                 one: *one,
