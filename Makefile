@@ -25,7 +25,8 @@ test: setup ## run all tests; those of clients whose tools are missing say that 
 check: setup ## formatting, lints, dependency policy, scripts: all that needs no database
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
-	@for script in scripts/*.sh bench/*.sh wire/fuzz/run .ci/run .githooks/*; do bash -n "$$script" || exit 1; done
+	@for script in scripts/*.sh bench/*.sh wire/fuzz/run .ci/run .githooks/* docker/*.sh docker/http-health \
+		docker/make-app-database examples/*/*.sh tests/compose.sh tests/compose/*.sh; do bash -n "$$script" || exit 1; done
 	@if cargo deny --version >/dev/null 2>&1; then cargo deny --all-features check; \
 	else echo "cargo-deny is not installed: deny.toml was not checked (cargo install cargo-deny --locked)"; fi
 
