@@ -76,6 +76,15 @@ BEGIN
 END
 $$;
 
+-- Whether the transaction of a row's xmin was over for a snapshot.
+CREATE OR REPLACE FUNCTION oskol.is_seen(made xid, seen pg_snapshot) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT pg_visible_in_snapshot(greatest(CASE WHEN f.made > f.top + 2147483648 THEN f.made - 4294967296
+            WHEN f.made < f.top - 2147483648 THEN f.made + 4294967296 ELSE f.made END, 0)::text::xid8, seen)
+    FROM (SELECT s.top, (s.top >> 32 << 32) | is_seen.made::text::int8 AS made
+        FROM (SELECT pg_snapshot_xmax(seen)::text::int8 AS top) s) f
+$$;
+
 -- A type without domains around it, as a cast names it.
 CREATE OR REPLACE FUNCTION oskol.plain_type(type oid) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -296,6 +305,18 @@ BEGIN
             RETURN QUERY EXECUTE format('SELECT k.at - 1 FROM %1$s WHERE EXISTS (SELECT FROM ONLY %%s x WHERE %2$s)',
                 %3$s::oid::regclass) USING keys;
             $body$, listing, replace(listed.children, '%', '%%'), kept.conrelid), kept.conrelid),
+        -- Whether a child refers to one of the keys that a snapshot of before does not see.
+        ('newer', 'keys json, seen text', 'boolean', format($body$
+            DECLARE
+                found_any boolean;
+            BEGIN
+                PERFORM oskol.await_prepared(%3$s);
+                EXECUTE format('SELECT EXISTS (SELECT FROM %1$s JOIN ONLY %%s x ON %2$s
+                    WHERE NOT oskol.is_seen(x.xmin, $2::pg_snapshot))', %3$s::oid::regclass)
+                    INTO found_any USING keys, seen;
+                RETURN found_any;
+            END;
+            $body$, listing, replace(listed.children, '%', '%%'), kept.conrelid), kept.conrelid),
         -- Carries out ON DELETE ('d') or ON UPDATE ('u'); gives the number of rows.
         ('act', 'kind text, keys json, news json', 'int8', format($body$
             DECLARE
@@ -427,7 +448,7 @@ BEGIN
     EXECUTE (SELECT coalesce(string_agg(format('DROP FUNCTION %s', p.oid::regprocedure), ';'), '')
         FROM pg_proc p WHERE p.pronamespace = 'oskol'::regnamespace
         AND p.proname IN ('refer_' || gone, 'leave_' || gone, 'parents_' || gone, 'children_' || gone,
-            'act_' || gone, 'referring_' || gone, 'child_keys_' || gone, 'holders_' || gone,
+            'act_' || gone, 'newer_' || gone, 'referring_' || gone, 'child_keys_' || gone, 'holders_' || gone,
             'parent_bucket_' || gone));
 END
 $$;

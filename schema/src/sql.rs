@@ -1,7 +1,7 @@
 //! The SQL text of schema `oskol`, as files under `schema/sql/`, and the statements that use it.
 
 /// Version of the objects; `oskol.meta.version` is what a database has.
-pub const VERSION: i32 = 3;
+pub const VERSION: i32 = 4;
 
 /// Run in this order, in one transaction, to make or renew schema `oskol` on any shard.
 pub const SHARD: &str = concat!(

@@ -275,8 +275,6 @@ async fn a_parent_that_is_referred_to_is_not_deleted_meanwhile() {
             .unwrap();
         pair.cluster.batch_execute(like).await.unwrap();
         let deleter = connect(&database.url()).await.unwrap();
-        let restrict = "alter table likes drop constraint likes_post_fkey";
-        let _ = restrict;
         let waiting = tokio::spawn(async move {
             deleter
                 .batch_execute("delete from users where id = 3")
@@ -310,6 +308,32 @@ async fn a_parent_that_is_referred_to_is_not_deleted_meanwhile() {
         Some(&SqlState::FOREIGN_KEY_VIOLATION),
         "{refused:?}"
     );
+    orphans(&pair.cluster).await;
+}
+
+#[tokio::test]
+async fn a_snapshot_does_not_hide_children_that_have_come_since() {
+    let (database, pair) = filled("keys_snapshot").await;
+    let other = database.client().await;
+    for (child, delete, code) in [
+        (
+            "insert into users values (201, 'x', 100)",
+            "delete from users where id = 100",
+            SqlState::FOREIGN_KEY_VIOLATION,
+        ),
+        (
+            "insert into likes values (1, 13)",
+            "delete from posts where id = 13",
+            SqlState::T_R_SERIALIZATION_FAILURE,
+        ),
+    ] {
+        let begin = "begin isolation level repeatable read; select count(*) from users";
+        pair.cluster.batch_execute(begin).await.unwrap();
+        other.batch_execute(child).await.unwrap();
+        let refused = pair.cluster.batch_execute(delete).await.unwrap_err();
+        assert_eq!(refused.code(), Some(&code), "{delete}: {refused:?}");
+        pair.cluster.batch_execute("rollback").await.unwrap();
+    }
     orphans(&pair.cluster).await;
 }
 

@@ -37,8 +37,27 @@ impl Session {
         rows.map_err(without_context)
     }
 
+    /// As [`Self::call`], on a branch beside the transaction.
+    pub(super) async fn call_apart(
+        &mut self,
+        index: usize,
+        sql: &str,
+        arguments: Vec<&str>,
+    ) -> Result<Rows, Fault> {
+        let shard = self.transaction.branches[index].server.shard;
+        let call = Call { shard, arguments };
+        let mut asked = [self.ask_on(index, sql, &call)?];
+        let rows = self.rows_of_calls(&mut asked).await;
+        let rows = self.unless_called_off(&mut asked, rows).await;
+        Ok(rows.map_err(without_context)?.pop().unwrap_or_default())
+    }
+
     async fn ask_call(&mut self, sql: &str, call: &Call<'_>) -> Result<Asked, Fault> {
         let index = self.join(call.shard).await?;
+        self.ask_on(index, sql, call)
+    }
+
+    fn ask_on(&mut self, index: usize, sql: &str, call: &Call<'_>) -> Result<Asked, Fault> {
         let token = self.space.state.token_of(call.shard);
         let arguments = call.arguments.iter().map(|argument| argument.as_bytes());
         let parameters: Vec<_> = std::iter::once(token.as_bytes())

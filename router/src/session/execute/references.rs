@@ -5,6 +5,7 @@
 //! triggers fire; what an action changes is looked into before the next key.
 
 mod children;
+mod newer;
 mod notes;
 mod parents;
 mod validation;

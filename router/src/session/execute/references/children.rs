@@ -11,6 +11,7 @@ use super::super::calls::Call;
 use super::notes::{Group, Kind, Note};
 use super::parents::ByShard;
 use super::{json_list, positions};
+use crate::error::RouterError;
 use crate::plan::Effect;
 
 impl Session {
@@ -42,6 +43,12 @@ impl Session {
             key.number
         );
         let rows = self.call(&sql, &calls).await?;
+        for (shard, olds, _) in &lists {
+            if self.has_newer(key, *shard, olds).await? {
+                let text = "could not serialize access due to concurrent update";
+                return Err(RouterError::new("40001", text).into());
+            }
+        }
         let mut acted = false;
         for (rows, call) in rows.iter().zip(&calls) {
             if positions(rows).any(|count| count > 0) {
@@ -109,7 +116,15 @@ impl Session {
         let told = rows.iter().zip(&lists).flat_map(|(rows, (_, list, _))| {
             positions(rows).filter_map(|at| list.get(at).copied())
         });
-        Ok(told.collect())
+        let mut told: BTreeSet<usize> = told.collect();
+        if told.is_empty() {
+            for (shard, list, keys) in &lists {
+                if self.has_newer(key, *shard, keys).await? {
+                    told.extend(list.first());
+                }
+            }
+        }
+        Ok(told)
     }
 
     /// Where the children of each parent are, or one copy of them.
