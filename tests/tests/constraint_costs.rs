@@ -13,7 +13,7 @@ async fn time(client: &Client, what: &str, sql: &str) {
     // Connections and plans are made by the first.
     for number in 0..40 {
         client
-            .execute(&statement, &[&(1_000_000 + number)])
+            .execute(&statement, &[&(1_000_000_i64 + number)])
             .await
             .unwrap();
     }
