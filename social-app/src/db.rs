@@ -9,9 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use deadpool_postgres::{
-    GenericClient, Hook, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime,
-};
+use deadpool_postgres::{GenericClient, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, NoTls, Row, Statement};
 
@@ -20,31 +18,31 @@ use crate::Error;
 /// Longest wait for a connection, and to make one.
 const CONNECTION_WAIT: Duration = Duration::from_secs(5);
 /// Longest run of one statement.
-const STATEMENT_TIMEOUT: &str = "SET statement_timeout = '15s'";
+const STATEMENT_TIMEOUT: &str = "-c statement_timeout=15s";
+
+/// Of one more than there may be servers to ask in turn.
+const PREPARE_TRIES: u32 = 5;
 
 pub type Parameters<'a> = [&'a (dyn ToSql + Sync)];
 
 /// Connects when it is first used.
 pub fn pool(url: &str, size: usize) -> anyhow::Result<Pool> {
+    let mut config = parse(url)?;
+    if config.get_options().is_none() {
+        config.options(STATEMENT_TIMEOUT);
+    }
     let manager = Manager::from_config(
-        parse(url)?,
+        config,
         NoTls,
         ManagerConfig {
             recycling_method: RecyclingMethod::Fast,
         },
     );
-    let limit = Hook::async_fn(|client, _| {
-        Box::pin(async move {
-            let limited = client.batch_execute(STATEMENT_TIMEOUT).await;
-            limited.map_err(deadpool_postgres::HookError::Backend)
-        })
-    });
     Ok(Pool::builder(manager)
         .max_size(size)
         .wait_timeout(Some(CONNECTION_WAIT))
         .create_timeout(Some(CONNECTION_WAIT))
         .runtime(Runtime::Tokio1)
-        .post_create(limit)
         .build()?)
 }
 
@@ -80,7 +78,25 @@ static TYPES: RwLock<BTreeMap<String, Arc<[Type]>>> = RwLock::new(BTreeMap::new(
 
 /// Prepared once for each connection, with the types of its parameters declared: whoever stands between us and the rows
 /// then knows the value of a parameter that is used more than once.
+///
+/// Preparing changes nothing, so it is tried again where it failed for want of a server: another one may answer.
 async fn prepare(client: &impl GenericClient, sql: &str) -> Result<Statement, Error> {
+    let mut tries = 0;
+    loop {
+        match prepare_once(client, sql).await {
+            Err(error)
+                if tries < PREPARE_TRIES
+                    && error.sqlstate().is_some()
+                    && error.is_unavailable() =>
+            {
+                tries += 1
+            }
+            done => return done,
+        }
+    }
+}
+
+async fn prepare_once(client: &impl GenericClient, sql: &str) -> Result<Statement, Error> {
     let known = TYPES
         .read()
         .unwrap_or_else(PoisonError::into_inner)
@@ -96,6 +112,14 @@ async fn prepare(client: &impl GenericClient, sql: &str) -> Result<Statement, Er
         }
     };
     Ok(client.prepare_typed_cached(sql, &types).await?)
+}
+
+/// Every statement that this process has sent so far, with the types of its parameters.
+pub fn statements() -> Vec<(String, Vec<Type>)> {
+    let all = TYPES.read().unwrap_or_else(PoisonError::into_inner);
+    all.iter()
+        .map(|(sql, types)| (sql.clone(), types.to_vec()))
+        .collect()
 }
 
 /// All rows. The statement is prepared once for each connection.

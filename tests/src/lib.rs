@@ -33,6 +33,7 @@ pub mod raw;
 mod router;
 mod router_process;
 pub mod sides;
+pub mod social;
 mod standby;
 mod template;
 pub mod toolchain;

@@ -1,4 +1,17 @@
-//! The social network's own program, on one PostgreSQL and on a cluster: the same statements, and rows on every shard.
+//! The social network on one PostgreSQL and on four shards: the same suite, with the same answers.
+
+#[path = "social/browser.rs"]
+mod browser;
+#[path = "social/deletion.rs"]
+mod deletion;
+#[path = "social/doors.rs"]
+mod doors;
+#[path = "social/feeds.rs"]
+mod feeds;
+#[path = "social/life.rs"]
+mod life;
+#[path = "social/outage.rs"]
+mod outage;
 
 use social_app::db::{self, migrate};
 use tests::Cluster;

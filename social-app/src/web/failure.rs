@@ -45,7 +45,7 @@ impl IntoResponse for Failure {
 pub fn log(error: &Error, status: StatusCode) {
     match status {
         StatusCode::INTERNAL_SERVER_ERROR => tracing::error!(?error, "a request failed"),
-        StatusCode::SERVICE_UNAVAILABLE => tracing::warn!(%error, "a request could not be served"),
+        StatusCode::SERVICE_UNAVAILABLE => tracing::warn!(?error, "a request could not be served"),
         _ => {}
     }
 }
