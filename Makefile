@@ -14,9 +14,9 @@ help: ## list these targets
 setup: ## install what is missing: C compiler, libclang, PostgreSQL, Rust
 	@scripts/setup.sh build
 
-up: setup ## build, then run four shards and a router until Ctrl-C
-	cargo build --release --package router --bin oskol
-	@exec target/release/oskol up $(ARGS)
+up: setup ## build, then run four shards, a router and the social network until Ctrl-C
+	cargo build --release --package router --bin oskol --package social-app --bin social-app
+	@exec scripts/up.sh $(ARGS)
 
 test: setup ## run all tests; those of clients whose tools are missing say that they are skipped
 	@scripts/setup.sh test
