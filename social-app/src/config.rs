@@ -17,6 +17,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    #[command(args_override_self = true)]
     /// Migrate, then serve pages, the API and media until Ctrl-C.
     Serve(Config),
     /// Apply the migrations that the database has not seen.

@@ -10,12 +10,17 @@ use tokio_postgres::types::Type;
 fn filled(sql: &str, types: &[Type]) -> String {
     let numbered = types.iter().enumerate().rev();
     numbered.fold(sql.to_owned(), |sql, (index, of)| {
+        if of.name() == "int8" {
+            return sql.replace(&format!("${}", index + 1), "7");
+        }
         let value = match of.name() {
-            "int8" | "float8" => "7",
+            "float8" => "7",
             "_int8" => "{7,8,9,10,11}",
             "timestamptz" => "2026-01-01",
             "bytea" => "\\x00",
             "bool" => "false",
+            "jsonb" => "{}",
+            "uuid" => "00000000-0000-7000-8000-000000000000",
             name if name.starts_with('_') => "{x}",
             _ => "ad",
         };

@@ -159,19 +159,25 @@ impl Browser<'_> {
     }
 
     pub async fn click(&self, selector: &str) {
-        let element = self.element(selector).await;
-        self.ask("POST", &format!("/element/{element}/click"), json!({}))
-            .await;
+        self.act(selector, "click", json!({})).await;
     }
 
     pub async fn write(&self, selector: &str, text: &str) {
-        let element = self.element(selector).await;
-        self.ask(
-            "POST",
-            &format!("/element/{element}/value"),
-            json!({ "text": text }),
-        )
-        .await;
+        self.act(selector, "value", json!({ "text": text })).await;
+    }
+
+    /// Done to an element, which the page may be replacing just now, or still covering.
+    async fn act(&self, selector: &str, what: &str, with: Value) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let element = self.element(selector).await;
+            let path = format!("{}/element/{element}/{what}", self.session);
+            match self.driver.ask("POST", &path, Some(with.clone())).await {
+                Ok(_) => return,
+                Err(error) => assert!(Instant::now() < deadline, "{what} {selector}: {error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// All that can be read on the page.

@@ -71,11 +71,30 @@ pub async fn send(
         .expect("the head is sent");
     stream.write_all(body).await.expect("the body is sent");
     let mut told = Vec::new();
-    stream
-        .read_to_end(&mut told)
-        .await
-        .expect("the answer comes to its end");
+    // Not every server closes the connection when it is asked to.
+    while !is_whole(&told)
+        && stream
+            .read_buf(&mut told)
+            .await
+            .expect("the answer comes to its end")
+            > 0
+    {}
     parse(&told)
+}
+
+/// As many bytes as the head says; without a word about that, all that come.
+fn is_whole(told: &[u8]) -> bool {
+    let Some(end) = told.windows(4).position(|four| four == b"\r\n\r\n") else {
+        return false;
+    };
+    let head = String::from_utf8_lossy(&told[..end]).to_lowercase();
+    let length = head.lines().find_map(|line| {
+        line.strip_prefix("content-length:")?
+            .trim()
+            .parse::<usize>()
+            .ok()
+    });
+    length.is_some_and(|length| told.len() >= end + 4 + length)
 }
 
 fn parse(told: &[u8]) -> Answer {

@@ -170,7 +170,9 @@ async fn talk(ada: &Browser<'_>, bruno: &Browser<'_>, town: &Town, look: Look) {
     is_well_made(bruno).await;
 }
 
+// Two minutes on a quiet machine: cargo test -p tests --test social browser -- --ignored
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "heavy: real browsers in four looks"]
 async fn two_people_at_their_browsers() {
     let driver = match Driver::start().await {
         Ok(driver) => driver,
