@@ -129,6 +129,11 @@ async fn friends(people: &[Citizen], facts: &mut Vec<String>) {
         names(&clara.get("/friend-requests").await)
     ));
     clara.put(&format!("/people/{}/friend", ada.id)).await;
+    // Friends follow one another: what she wrote before comes by a job.
+    eventually("her posts come to the feed", async || {
+        ada.feed().await.contains(&"hello from clara".to_owned())
+    })
+    .await;
     facts.push(format!(
         "a friend sees it: {}",
         ada.get(&secret).await["body"]
