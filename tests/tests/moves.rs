@@ -159,7 +159,7 @@ async fn mover_dies_at(phase: &str) {
     let other = cluster.another_router();
     let url = other.url_of("postgres");
     add(&admin_client(&cluster).await, "third", &spare).await;
-    let load = Load::start(&[url.clone()]);
+    let load = Load::start(std::slice::from_ref(&url));
     some_rounds(&load).await;
     let point = format!("move-{phase}");
     cluster.router().fault_points().arm(&point);
