@@ -63,11 +63,11 @@ impl Schema {
                 keys: Vec::new(),
             })
             .collect();
-        for number in 0..tables.len() {
+        for (number, table) in tables.iter_mut().enumerate() {
             for column in ["a", "b"] {
                 if random.random_bool(0.75) {
                     let key = Key::random(random, number, column, count);
-                    tables[number].keys.push(key);
+                    table.keys.push(key);
                 }
             }
         }
