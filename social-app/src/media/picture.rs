@@ -105,14 +105,15 @@ impl Picture {
     /// Each of [`WIDTHS`] that is not wider than the picture, ascending; a picture smaller than all of them has one size, its own.
     pub fn sizes(self) -> Result<Vec<Size>, Refusal> {
         let mut sizes = Vec::new();
-        let (width, _) = self.dimensions();
+        let whole = self.dimensions();
+        let (width, _) = whole;
         let mut picture = self.0;
         let mut widths: Vec<u32> = WIDTHS.into_iter().filter(|wide| *wide < width).collect();
         if width <= WIDTHS[WIDTHS.len() - 1] {
             widths.push(width);
         }
         for wide in widths.into_iter().rev() {
-            picture = shrink(picture, wide);
+            picture = shrink(picture, whole, wide);
             sizes.push(encode(&picture)?);
         }
         sizes.reverse();
@@ -120,8 +121,9 @@ impl Picture {
     }
 }
 
-/// Coarsely to twice the width, which costs little memory, then finely.
-fn shrink(picture: DynamicImage, width: u32) -> DynamicImage {
+/// Coarsely to twice the width, which costs little memory, then finely. `whole`: the sides at first, of which the new
+/// ones are a part, lest rounding adds up.
+fn shrink(picture: DynamicImage, whole: (u32, u32), width: u32) -> DynamicImage {
     let high = width * HIGHEST;
     if picture.width() <= width && picture.height() <= high {
         return picture;
@@ -131,7 +133,22 @@ fn shrink(picture: DynamicImage, width: u32) -> DynamicImage {
     } else {
         picture
     };
-    coarse.resize(width, high, FilterType::CatmullRom)
+    let (wide, tall) = fitting(whole, width, high);
+    coarse.resize_exact(wide, tall, FilterType::CatmullRom)
+}
+
+/// The largest sides of the same shape that are not above these.
+fn fitting((wide, tall): (u32, u32), width: u32, high: u32) -> (u32, u32) {
+    let part = |side: u32, of: u32, to: u32| {
+        let rounded = (u64::from(side) * u64::from(to) + u64::from(of) / 2) / u64::from(of.max(1));
+        u32::try_from(rounded).unwrap_or(to).max(1)
+    };
+    let by_width = part(tall, wide, width);
+    if by_width <= high {
+        (width, by_width)
+    } else {
+        (part(wide, tall, high), high)
+    }
 }
 
 /// By the system's libwebp, an animation of one frame: that is a still picture.
