@@ -33,6 +33,10 @@ enum Grant {
     Reserved(Permit, ReserveRight),
 }
 
+/// What is in use when a database is about to be dropped is closed, not kept, when it comes back within this time.
+/// DROP DATABASE itself waits 5 s for others to leave.
+const LEAVING_FOR: Duration = Duration::from_secs(10);
+
 /// Somebody waiting for a connection of one shard.
 struct Waiter {
     account: Rc<Account>,
@@ -65,6 +69,8 @@ pub struct Pools {
     connector: Connector,
     shards: RefCell<FxHashMap<ShardId, ShardPool>>,
     metrics: Arc<WorkerMetrics>,
+    /// Databases that are about to be dropped, and since when: connections to them are not kept.
+    leaving: RefCell<Vec<(String, Instant)>>,
     /// Of all connections, idle or in use.
     cards: RefCell<Vec<Weak<Card>>>,
 }
@@ -82,6 +88,7 @@ impl Pools {
             connector,
             shards: RefCell::default(),
             metrics,
+            leaving: RefCell::default(),
             cards: RefCell::default(),
         }
     }
@@ -322,8 +329,15 @@ impl Pools {
     /// The connection is broken, out of step, too old, or above the limit.
     fn is_spent(&self, server: &Server) -> bool {
         !server.is_clean()
+            || self.is_leaving(&server.account.database)
             || expired(server.idle_since, server.opened, self.config.pool.lifetime)
             || self.permits.above_limit(server.shard)
+    }
+
+    fn is_leaving(&self, database: &str) -> bool {
+        let leaving = self.leaving.borrow();
+        let mut leaving = leaving.iter();
+        leaving.any(|(name, since)| name == database && since.elapsed() < LEAVING_FOR)
     }
 
     /// A permit is free: to the next waiter of this worker, else back to all.
@@ -421,6 +435,10 @@ impl Pools {
 
     /// Closes idle connections of one database (it is about to be dropped), or of all.
     pub fn close_idle(&self, database: Option<&str>) {
+        let mut leaving = self.leaving.borrow_mut();
+        leaving.retain(|(_, since)| since.elapsed() < LEAVING_FOR);
+        leaving.extend(database.map(|name| (name.to_owned(), Instant::now())));
+        drop(leaving);
         self.close_where(|server| database.is_none_or(|name| server.account.database == name));
     }
 

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -31,6 +32,8 @@ pub(crate) struct Connections {
     config: Arc<Config>,
     dialer: Dialer,
     idle: Mutex<HashMap<Key, Vec<(Client, Instant)>>>,
+    /// How often connections to a database were closed; see [`Connections::close`].
+    closings: AtomicU64,
     /// Made when a shard is first asked for.
     permits: Mutex<HashMap<ShardId, Arc<Semaphore>>>,
 }
@@ -41,6 +44,7 @@ impl Connections {
             config,
             dialer,
             idle: Mutex::default(),
+            closings: AtomicU64::default(),
             permits: Mutex::default(),
         })
     }
@@ -80,6 +84,7 @@ impl Connections {
         Ok(Lent {
             client: Some(client),
             key,
+            closings: self.closings.load(Ordering::SeqCst),
             owner: Arc::clone(self),
             _permit: permit,
         })
@@ -103,8 +108,10 @@ impl Connections {
             .map_err(|error| self.named(error, shard.id, database))
     }
 
-    /// Closes what is kept to `database`, which then can be dropped.
+    /// Closes what is kept to `database`, which then can be dropped. What is lent is closed when it comes back, to
+    /// whatever database.
     pub(crate) fn close(&self, database: &str) {
+        self.closings.fetch_add(1, Ordering::SeqCst);
         self.idle().retain(|key, _| key.1 != database);
     }
 
@@ -191,6 +198,8 @@ pub(crate) struct Lent {
     /// `None` only while it is dropped.
     client: Option<Client>,
     key: Key,
+    /// When it was lent.
+    closings: u64,
     owner: Arc<Connections>,
     _permit: OwnedSemaphorePermit,
 }
@@ -230,7 +239,9 @@ impl DerefMut for Lent {
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        if let Some(client) = self.client.take().filter(|client| !client.is_closed()) {
+        let still_wanted = self.owner.closings.load(Ordering::SeqCst) == self.closings;
+        let client = self.client.take();
+        if let Some(client) = client.filter(|client| still_wanted && !client.is_closed()) {
             self.owner.keep(&self.key, client);
         }
     }
