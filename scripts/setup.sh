@@ -2,8 +2,8 @@
 # Installs what is missing to build, run and test Oskol on Debian or Ubuntu, and says what it installs.
 # Usage: scripts/setup.sh [build] [test] [bench]      (build, if left out)
 #   build  a C compiler, libclang, libwebp, PostgreSQL 15 or newer, and the Rust toolchain where there is none
-#   test   Python with venv, for the tests of psycopg and Django; libpq, for that of Diesel; Chromium with its driver, where it is a
-#          package, for the social network's
+#   test   Python with venv, for the tests of psycopg and Django; Chromium with its driver, where it is a package, for the social
+#          network's
 #   bench  PgBouncer and perf, to compare with and to profile; PgBouncer's own service is switched off
 # Quick and silent when all is there. On other systems it names what is missing and installs nothing.
 set -euo pipefail
@@ -104,7 +104,6 @@ setup_build() {
 # Any Python will do that can make a virtual environment.
 setup_test() {
     python3 -c 'import ensurepip, venv' 2>/dev/null || install_missing python3 python3-venv
-    install_missing libpq-dev
     # Ubuntu has it as a snap only; without it the browser's test says that it is skipped.
     if ! has chromedriver && apt-cache policy chromium-driver 2>/dev/null | grep -q 'Candidate: [0-9]'; then
         install_missing chromium chromium-driver fonts-noto-color-emoji
