@@ -57,6 +57,8 @@ impl Browser {
     async fn send(&mut self, mut request: Request<Full<Bytes>>) -> anyhow::Result<Bytes> {
         request.headers_mut().insert("host", "bench".parse()?);
         let path = request.uri().path().to_owned();
+        // The connection reads the last of an answer after it was handed out.
+        self.sender.ready().await.context("no connection")?;
         let answer = self
             .sender
             .send_request(request)
