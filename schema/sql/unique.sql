@@ -256,6 +256,38 @@ END
 $$;
 REVOKE ALL ON FUNCTION oskol.write_hold(int4, oid) FROM PUBLIC;
 
+-- What notes and enters a key runs with a superuser's rights, and so would code of others that the key calls: a
+-- function or operator in its expressions or condition, the checks of a domain.
+CREATE OR REPLACE FUNCTION oskol.check_unique_key(key_index oid) RETURNS void
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    culprit text;
+BEGIN
+    SELECT used.name INTO culprit FROM (
+            SELECT p.oid::regprocedure::text, p.proowner FROM pg_depend d JOIN pg_proc p ON p.oid = d.refobjid
+                WHERE d.classid = 'pg_class'::regclass AND d.objid = key_index
+                AND d.refclassid = 'pg_proc'::regclass
+            UNION ALL SELECT o.oid::regoperator::text, p.proowner FROM pg_depend d
+                JOIN pg_operator o ON o.oid = d.refobjid JOIN pg_proc p ON p.oid = o.oprcode
+                WHERE d.classid = 'pg_class'::regclass AND d.objid = key_index
+                AND d.refclassid = 'pg_operator'::regclass
+            UNION ALL SELECT t.oid::regtype::text, t.typowner FROM pg_index i
+                JOIN pg_attribute a ON a.attrelid = i.indexrelid
+                    OR a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey::int2[])
+                JOIN pg_type y ON y.oid = a.atttypid JOIN pg_type t ON t.oid IN (y.oid, y.typelem)
+                WHERE i.indexrelid = key_index AND t.typtype IN ('d', 'c', 'r', 'm')) AS used (name, owner)
+        JOIN pg_roles r ON r.oid = used.owner WHERE NOT r.rolsuper LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'unique key "%" cannot be kept over all shards', key_index::regclass
+            USING ERRCODE = 'feature_not_supported',
+            DETAIL = format('It calls %s, whose owner is no superuser, and would run it with a superuser''s rights. '
+                '[unique-key-code]', culprit),
+            HINT = 'Let a superuser own what the key calls, include the shard key in it, or store the value in a column.';
+    END IF;
+END
+$$;
+REVOKE ALL ON FUNCTION oskol.check_unique_key(oid) FROM PUBLIC;
+
 -- Begins to keep one unique index; the entries of the rows that are there are noted.
 -- `wanted`: its number, on a shard that is to have those of the others.
 DROP FUNCTION IF EXISTS oskol.keep_unique_key(oid, oid, int2);
@@ -270,6 +302,7 @@ DECLARE
     event record;
     listed record;
 BEGIN
+    PERFORM oskol.check_unique_key(key_index);
     INSERT INTO oskol.unique_keys VALUES (number, kept, key_index, key);
     SELECT string_agg(format('v%s %s', c.ordinal, c.declared), ', ') AS columns,
         string_agg(format('v%s %s', c.ordinal, c.operators), ', ') AS indexed

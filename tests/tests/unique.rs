@@ -342,3 +342,54 @@ async fn copied_rows_are_entered_and_a_table_takes_its_entries_along() {
         assert_eq!(left, 0);
     }
 }
+
+/// What keeps a key runs with a superuser's rights: nobody else's code may run there.
+#[tokio::test]
+async fn a_key_calls_no_code_but_a_superusers() {
+    let database = Cluster::shared().database("unique_code");
+    let client = database.client().await;
+    let sql = "create role unique_coder; grant create, usage on schema public to unique_coder;
+        create function folded(text) returns text language sql immutable as 'select lower($1)'";
+    client.batch_execute(sql).await.unwrap();
+    for made in [
+        "set role unique_coder",
+        "create function coded(t text) returns text language plpgsql immutable as 'begin return t; end'",
+        "create domain code as text check (coded(value) <> '')",
+        "create table codes (id bigint primary key, handle text, kind code, plain text)",
+        "select oskol.shard_table('codes', 'id')",
+    ] {
+        client
+            .batch_execute(made)
+            .await
+            .unwrap_or_else(|error| panic!("{made}: {error:?}"));
+    }
+    for refused in [
+        "(coded(handle))",
+        "(plain) where coded(plain) = 'a'",
+        "(kind)",
+    ] {
+        let sql = format!("create unique index on codes {refused}");
+        let error = client.batch_execute(&sql).await.unwrap_err();
+        let error = error.as_db_error().expect("an answer");
+        assert_eq!(
+            error.code(),
+            &SqlState::FEATURE_NOT_SUPPORTED,
+            "{sql}: {error:?}"
+        );
+        assert!(
+            error.detail().unwrap().contains("[unique-key-code]"),
+            "{error:?}"
+        );
+    }
+    for taken in [
+        "(folded(handle))",
+        "(lower(plain))",
+        "(plain) where plain <> ''",
+    ] {
+        let sql = format!("create unique index on codes {taken}");
+        client
+            .batch_execute(&sql)
+            .await
+            .unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+    }
+}
