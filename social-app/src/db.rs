@@ -74,7 +74,11 @@ fn parse(url: &str) -> anyhow::Result<tokio_postgres::Config> {
 }
 
 /// Types of the parameters of each statement text of this program, as PostgreSQL has inferred them once.
+/// At most [`TYPES_KEPT`]; of more the types are asked for again each time.
 static TYPES: RwLock<BTreeMap<String, Arc<[Type]>>> = RwLock::new(BTreeMap::new());
+
+/// Some times what this program has.
+const TYPES_KEPT: usize = 2_000;
 
 /// Prepared once for each connection, with the types of its parameters declared: whoever stands between us and the rows
 /// then knows the value of a parameter that is used more than once.
@@ -107,7 +111,9 @@ async fn prepare_once(client: &impl GenericClient, sql: &str) -> Result<Statemen
         None => {
             let inferred: Arc<[Type]> = client.prepare(sql).await?.params().into();
             let mut all = TYPES.write().unwrap_or_else(PoisonError::into_inner);
-            all.insert(sql.to_owned(), Arc::clone(&inferred));
+            if all.len() < TYPES_KEPT {
+                all.insert(sql.to_owned(), Arc::clone(&inferred));
+            }
             inferred
         }
     };

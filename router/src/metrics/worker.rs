@@ -16,6 +16,8 @@ pub enum PlanKind {
     Home,
     SingleShard,
     Split,
+    /// Planned for the shard of a row that the entry of a unique key names; where it finds none, all shards are asked.
+    ByEntry,
     Scatter,
     Gather,
     Broadcast,
@@ -27,12 +29,13 @@ pub enum PlanKind {
 }
 
 impl PlanKind {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Session,
         Self::AnyShard,
         Self::Home,
         Self::SingleShard,
         Self::Split,
+        Self::ByEntry,
         Self::Scatter,
         Self::Gather,
         Self::Broadcast,
@@ -50,6 +53,7 @@ impl PlanKind {
             Self::Home => "home",
             Self::SingleShard => "single_shard",
             Self::Split => "split",
+            Self::ByEntry => "by_entry",
             Self::Scatter => "scatter",
             Self::Gather => "gather",
             Self::Broadcast => "broadcast",
