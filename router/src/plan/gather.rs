@@ -20,8 +20,8 @@ pub mod tree;
 
 use schema::KeyType;
 
-use super::KeyExpr;
 use super::mirror::Mirror;
+use super::{Action, KeyExpr, Scatter, Split};
 use crate::merge::Merge;
 pub use template::{Argument, Fragment, Rendered, Template};
 
@@ -73,6 +73,30 @@ pub enum Source {
     Home,
     /// Reference tables.
     AnyShard,
+}
+
+impl Source {
+    /// The shards that a plan runs on, and how their results are put together, where they are several; else the plan.
+    pub(in crate::plan) fn of(action: Action) -> Result<(Self, Option<Scatter>), Box<Action>> {
+        match action {
+            Action::Scatter(scatter) => Ok((Self::Everywhere, Some(scatter))),
+            Action::Split(Split::Keys {
+                keys,
+                key_type,
+                scatter,
+            }) => Ok((Self::Keys { keys, key_type }, Some(scatter))),
+            Action::Split(Split::KeyArray {
+                array,
+                key_type,
+                scatter,
+            }) => Ok((Self::KeyArray { array, key_type }, Some(scatter))),
+            Action::ByKey(by_key) if by_key.rewrite.is_none() => {
+                let (key, key_type) = (by_key.key, by_key.key_type);
+                Ok((Self::Key { key, key_type }, None))
+            }
+            other => Err(Box::new(other)),
+        }
+    }
 }
 
 /// Where the finishing statement runs.

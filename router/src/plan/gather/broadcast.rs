@@ -12,7 +12,7 @@ use crate::parse::{self, Statement};
 use crate::plan::pins::{Pins, always_present};
 use crate::plan::select;
 use crate::plan::survey::{LeafId, LeafKind, Survey, Term};
-use crate::plan::{Action, PlanContext, Scatter, Split};
+use crate::plan::{Action, PlanContext, Scatter};
 
 /// The plan, where there is one.
 pub(super) fn plan(
@@ -93,24 +93,12 @@ fn finished(action: Action, lowered: Lowered) -> Option<Gather> {
         limit: None,
         offset: None,
     };
-    let (source, scatter) = match action {
-        Action::Scatter(scatter) => (Source::Everywhere, Some(scatter)),
-        Action::Split(Split::Keys {
-            keys,
-            key_type,
-            scatter,
-        }) => (Source::Keys { keys, key_type }, Some(scatter)),
-        Action::Split(Split::KeyArray {
-            array,
-            key_type,
-            scatter,
-        }) => (Source::KeyArray { array, key_type }, Some(scatter)),
-        Action::ByKey(by_key) if by_key.rewrite.is_none() => {
-            let (key, key_type) = (by_key.key, by_key.key_type);
-            (Source::Key { key, key_type }, None)
-        }
-        Action::Gather(gather) => return Some(combined(*gather, lowered)),
-        _ => return None,
+    let (source, scatter) = match Source::of(action) {
+        Ok(found) => found,
+        Err(other) => match *other {
+            Action::Gather(gather) => return Some(combined(*gather, lowered)),
+            _ => return None,
+        },
     };
     let Scatter { text, merge, .. } = scatter.unwrap_or(Scatter {
         text: None,

@@ -13,7 +13,7 @@ use crate::parse::{self, Statement};
 use crate::plan::gather::lower::{self, Lowered, Treatment};
 use crate::plan::gather::{Finish, Gather, Source, Template, print};
 use crate::plan::survey::{Leaf, LeafId, LeafKind, Term};
-use crate::plan::{Action, Plan, Scatter, Split, unsupported};
+use crate::plan::{Action, Plan, Scatter, unsupported};
 
 /// The plan of a write whose target is sharded; `why` the shards cannot run it as it is.
 pub(super) fn onto_shards(job: &Job<'_>, why: &RouterError) -> Result<Plan, RouterError> {
@@ -127,24 +127,12 @@ fn finished(
     lowered: Lowered,
     why: &RouterError,
 ) -> Result<Plan, RouterError> {
-    let (source, scatter) = match action {
-        Action::Scatter(scatter) => (Source::Everywhere, Some(scatter)),
-        Action::Split(Split::Keys {
-            keys,
-            key_type,
-            scatter,
-        }) => (Source::Keys { keys, key_type }, Some(scatter)),
-        Action::Split(Split::KeyArray {
-            array,
-            key_type,
-            scatter,
-        }) => (Source::KeyArray { array, key_type }, Some(scatter)),
-        Action::ByKey(by_key) if by_key.rewrite.is_none() => {
-            let (key, key_type) = (by_key.key, by_key.key_type);
-            (Source::Key { key, key_type }, None)
-        }
-        Action::Refuse(error) => return Err(error),
-        _ => return Err(why.clone()),
+    let (source, scatter) = match Source::of(action) {
+        Ok(found) => found,
+        Err(other) => match *other {
+            Action::Refuse(error) => return Err(error),
+            _ => return Err(why.clone()),
+        },
     };
     let Scatter { text, merge, .. } = scatter.unwrap_or_else(|| Scatter {
         text: None,
