@@ -2,6 +2,7 @@
 //! sequences that it leases, and `set_config` as a SET. Gives `None` for any other SELECT. Must never know
 //! how tables are moved or ids are leased.
 
+pub mod action;
 mod sequence_command;
 
 use pg_query::NodeEnum;

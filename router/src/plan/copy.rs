@@ -1,6 +1,7 @@
 //! COPY: rows divided by key on the way in, put one after another on the way out. Takes the parse tree and the
 //! text; gives a [`Plan`]. The data itself is `route::copy`'s.
 
+pub mod action;
 mod from;
 mod options;
 

@@ -2,6 +2,7 @@
 //! no constraint is promised which no shard alone can keep. Takes the parse tree and the catalog; gives
 //! a [`Plan`]. Must never know how many shards there are.
 
+pub mod action;
 mod alter_table;
 pub(crate) mod constraints;
 mod create_as;

@@ -2,6 +2,7 @@
 //! prepared statements, cursors, LISTEN, LOCK TABLE. Takes the parse tree; gives a
 //! [`Plan`]. Must never know values of settings or the state of a session.
 
+pub mod action;
 mod set_config;
 
 use std::rc::Rc;

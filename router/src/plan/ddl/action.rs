@@ -1,0 +1,89 @@
+//! What is to be run, and where, for a statement that changes objects.
+
+use crate::plan::SequenceName;
+
+#[derive(Debug, Default)]
+pub struct Ddl {
+    /// Text to run on every shard; differs from the client's e.g. where a constraint that no shard
+    /// can hold is left out.
+    pub text: String,
+    /// Text for the shards other than home, where it differs: `CREATE TABLE .. AS` makes the rows at
+    /// home only, `TRUNCATE .. RESTART IDENTITY` must not wake a fenced sequence. Empty: nothing is
+    /// run there.
+    pub text_other_shards: Option<String>,
+    /// A clear-text password inside `text`, to be replaced by one verifier, equal on all shards.
+    pub password: Option<PasswordHole>,
+    /// Runs outside a transaction block, shard by shard (CREATE DATABASE, VACUUM, CREATE INDEX
+    /// CONCURRENTLY, ...).
+    pub outside_transaction: bool,
+    /// When one shard fails: run, outside a transaction, on the shards where `text` has succeeded (and
+    /// only there: what failed elsewhere may have failed because the object had been there before).
+    pub undo: Option<String>,
+    /// The same for the shards where `text` has failed and may have left something half made.
+    pub undo_failed: Option<String>,
+    /// Outside a transaction: the home shard comes last, so that the client's own text can be run
+    /// again after a failure on another shard.
+    pub home_last: bool,
+    /// The catalog snapshot must be read anew afterwards (false for VACUUM, ANALYZE, ...).
+    pub changes_catalog: bool,
+    /// Statements on oskol's own catalog that go with it, run on the home shard in the same
+    /// transaction (e.g. declaring a table that a rule names).
+    pub home_also: Vec<String>,
+    /// Statements to run on every shard after `text`, in the same transaction.
+    pub every_shard_also: Vec<String>,
+    /// `every_shard_also` notes entries of unique keys, to be entered at the end.
+    pub changes_entries: bool,
+    /// Rows that the statement makes a foreign key over shards look at.
+    pub validation: Option<Validation>,
+    /// Statements to run, after those, on every shard but home in the same transaction: fencing the
+    /// sequences whose truth is the home shard's.
+    pub other_shards_also: Vec<String>,
+    /// An INSERT to run last, with the catalog as it is then; its number of rows is that of the reply, `SELECT n`.
+    pub fill: Option<String>,
+    /// CREATE / DROP DATABASE: name.
+    pub database: Option<DatabaseChange>,
+    /// Leased sequences that the statement sets anew: once it is committed, id blocks that routers
+    /// hold of them are void.
+    pub reset_sequences: Vec<SequenceName>,
+}
+
+/// Foreign keys of one table whose rows are to be looked at: PostgreSQL would do it on each shard for itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Validation {
+    /// Schema and name.
+    pub table: (String, String),
+    /// Those that the statement adds, but for those in `left`, which are NOT VALID.
+    pub added: bool,
+    pub left: Vec<String>,
+    /// VALIDATE CONSTRAINT.
+    pub named: Vec<String>,
+}
+
+/// Where a clear-text password stands in [`Ddl::text`].
+#[derive(Clone, PartialEq, Eq)]
+pub struct PasswordHole {
+    /// Byte range of the string literal, quotes included; the executor puts a quoted SCRAM verifier
+    /// in its place.
+    pub start: usize,
+    pub end: usize,
+    pub password: String,
+}
+
+impl std::fmt::Debug for PasswordHole {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "PasswordHole({}..{})", self.start, self.end)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DatabaseChange {
+    /// `template`, where it is named: connections to it must be closed first.
+    Create {
+        name: String,
+        template: Option<String>,
+    },
+    /// Connections to it must be closed first, as for `Rename`.
+    Drop(String),
+    /// Connections to it must be closed first.
+    Rename { from: String, to: String },
+}
