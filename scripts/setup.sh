@@ -101,11 +101,14 @@ setup_build() {
     install_rust
 }
 
+# Whether apt has a package. Read to its end: under pipefail, whoever stops reading early makes it fail.
+offered() { case $(apt-cache policy "$1" 2>/dev/null) in *'Candidate: '[0-9]*) ;; *) return 1 ;; esac; }
+
 # Any Python will do that can make a virtual environment.
 setup_test() {
     python3 -c 'import ensurepip, venv' 2>/dev/null || install_missing python3 python3-venv
     # Ubuntu has it as a snap only; without it the browser's test says that it is skipped.
-    if ! has chromedriver && apt-cache policy chromium-driver 2>/dev/null | grep -q 'Candidate: [0-9]'; then
+    if ! has chromedriver && offered chromium-driver; then
         install_missing chromium chromium-driver fonts-noto-color-emoji
     fi
 }

@@ -2,7 +2,7 @@
 # docker-compose.shards.yml for real: builds, starts, adds shards while statements run, cuts one off the network and
 # joins it again, kills one and sees it come back. Ends non-zero at the first thing that is not as it should be.
 # Needs Docker with compose. Usage: [BUILD_IMAGE=...] [PROFILE=dev] tests/compose.sh [--no-build]
-# --no-build takes the images that are there.
+# --no-build takes the images that are there. CONNECT_TIMEOUT: what a client waits for a connection, 5 s; more on a machine that has no rest.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -46,7 +46,7 @@ container() { compose ps -q "$1" | sed -n "${2:-1}p"; }
 sql_in() {
     local database=$1
     shift
-    docker exec -e PGPASSWORD="$(cat docker/secrets/superuser_password)" -e PGCONNECT_TIMEOUT=5 "$(container home)" \
+    docker exec -e PGPASSWORD="$(cat docker/secrets/superuser_password)" -e PGCONNECT_TIMEOUT="${CONNECT_TIMEOUT:-5}" "$(container home)" \
         psql -h router -p 6432 -U postgres -d "$database" -X -q -A -t -v ON_ERROR_STOP=1 -c "$*"
 }
 sql() { sql_in postgres "$@"; }
@@ -64,7 +64,7 @@ has_shards() { [ "$(shards)" = "$1" ]; }
 
 # tests/compose/load.sh in the background, until "stop" is written to descriptor 9.
 load() {
-    docker exec -i -e PGPASSWORD="$(cat docker/secrets/superuser_password)" -e PGCONNECT_TIMEOUT=5 "$(container home)" \
+    docker exec -i -e PGPASSWORD="$(cat docker/secrets/superuser_password)" -e PGCONNECT_TIMEOUT="${CONNECT_TIMEOUT:-5}" "$(container home)" \
         bash -c "$(cat tests/compose/load.sh)" <"$work/control" >"$work/load" &
     load_process=$!
     exec 9>"$work/control"

@@ -14,10 +14,14 @@ pub fn cpu_time(pid: u32) -> anyhow::Result<Duration> {
     Ok(total)
 }
 
-/// First field of `schedstat`: nanoseconds spent on the CPU.
+/// First field of `schedstat`: nanoseconds spent on the CPU; none of a thread that has ended since it was listed.
 fn thread_cpu_time(task: &Path) -> anyhow::Result<Duration> {
-    let text = std::fs::read_to_string(task.join("schedstat"))
-        .context("this kernel does not keep /proc/PID/task/TID/schedstat (CONFIG_SCHED_INFO)")?;
+    let text = match std::fs::read_to_string(task.join("schedstat")) {
+        Err(_) if !task.exists() => return Ok(Duration::ZERO),
+        text => text.context(
+            "this kernel does not keep /proc/PID/task/TID/schedstat (CONFIG_SCHED_INFO)",
+        )?,
+    };
     let nanoseconds = text.split_whitespace().next().context("empty schedstat")?;
     Ok(Duration::from_nanos(nanoseconds.parse()?))
 }

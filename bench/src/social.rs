@@ -32,6 +32,9 @@ pub struct Options {
     /// Whom each person follows, about.
     #[arg(long, default_value_t = 20)]
     pub follows: u64,
+    /// Followers from which on an account's posts are read by its followers: 1 is fan-in for all, many is fan-out for all.
+    #[arg(long, default_value_t = 5000)]
+    pub fan_in_from: u64,
     /// People who are there at the same time.
     #[arg(long, default_value_t = 50)]
     pub clients: usize,
@@ -58,8 +61,13 @@ struct Side {
 }
 
 impl Side {
-    async fn start(title: &'static str, database: &Endpoint, media: &str) -> anyhow::Result<Side> {
-        let app = App::open(config(&database.url(), media)?)?;
+    async fn start(
+        title: &'static str,
+        database: &Endpoint,
+        media: &str,
+        fan_in_from: u64,
+    ) -> anyhow::Result<Side> {
+        let app = App::open(config(&database.url(), media, fan_in_from)?)?;
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
         let port = listener.local_addr()?.port();
         let stop = CancellationToken::new();
@@ -75,8 +83,8 @@ impl Side {
     }
 }
 
-fn config(url: &str, media: &str) -> anyhow::Result<Config> {
-    let pool = POOL.to_string();
+fn config(url: &str, media: &str, fan_in_from: u64) -> anyhow::Result<Config> {
+    let (pool, fan_in_from) = (POOL.to_string(), fan_in_from.to_string());
     let arguments = [
         "social-app",
         "serve",
@@ -86,6 +94,8 @@ fn config(url: &str, media: &str) -> anyhow::Result<Config> {
         &pool,
         "--media",
         media,
+        "--fan-in-from",
+        &fan_in_from,
     ];
     match Cli::try_parse_from(arguments)?.command {
         Command::Serve(config) => Ok(config),
@@ -117,8 +127,20 @@ async fn measure(options: Options) -> anyhow::Result<()> {
         .to_str()
         .context("the temporary directory's name is not UTF-8")?;
     let mut sides = [
-        Side::start("one PostgreSQL", &plain.endpoint, media).await?,
-        Side::start("Oskol, 4 shards", &oskol.endpoint, media).await?,
+        Side::start(
+            "one PostgreSQL",
+            &plain.endpoint,
+            media,
+            options.fan_in_from,
+        )
+        .await?,
+        Side::start(
+            "Oskol, 4 shards",
+            &oskol.endpoint,
+            media,
+            options.fan_in_from,
+        )
+        .await?,
     ];
     let pages = plans::of_pages(&oskol, &sides[1]).await?;
     let turn = Duration::from_secs(options.seconds);

@@ -4,7 +4,7 @@
 # with it. Says how long no write to it succeeded, and fails where something acknowledged was lost.
 #
 #   apt-get install patroni etcd-server python3-psycopg2 postgresql     (Debian's; their services need not run)
-#   OSKOL=target/release/oskol examples/patroni/run.sh
+#   OSKOL=target/release/oskol examples/patroni/run.sh       (ASK_PATRONI=no: by the list of hosts alone)
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 readonly oskol=${OSKOL:-$here/../../target/release/oskol}
@@ -118,6 +118,12 @@ verifier=$(sql "$(port 0 0)" "select rolpassword from pg_authid where rolname = 
 sql "$(port 1 0)" "alter role postgres password '$verifier'"
 
 readonly client_port=$((first + 40))
+# Patroni tells who leads, and of shard 1's second node. ASK_PATRONI=no: the hosts are asked themselves.
+asked() {
+    [ "${ASK_PATRONI:-yes}" = no ] || echo "patroni = [\"http://127.0.0.1:$(rest "$1" 0)\", \"http://127.0.0.1:$(rest "$1" 1)\"]"
+}
+second_host=
+[ "${ASK_PATRONI:-yes}" = yes ] || second_host=,127.0.0.1:$(port 1 1)
 cat >"$directory/oskol.toml" <<END
 [cluster]
 password = "$password"
@@ -125,9 +131,11 @@ failover_timeout = "60s"
 [[cluster.shards]]
 id = 0
 host = "127.0.0.1:$(port 0 0),127.0.0.1:$(port 0 1)"
+$(asked 0)
 [[cluster.shards]]
 id = 1
-host = "127.0.0.1:$(port 1 0),127.0.0.1:$(port 1 1)"
+host = "127.0.0.1:$(port 1 0)$second_host"
+$(asked 1)
 [pool]
 checkout_timeout = "60s"
 [listen]

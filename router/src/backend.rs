@@ -20,6 +20,7 @@ use topology::ShardId;
 
 use crate::permits::Permit;
 use crate::settings::{Interner, Parameters, Settings};
+use crate::standbys::Link;
 use crate::stream::Stream;
 use card::Card;
 use connect::Account;
@@ -86,8 +87,12 @@ pub struct Server {
     pub account: Rc<Account>,
     /// Leave to exist, under the limit of connections per shard.
     pub permit: Option<Permit>,
+    /// Of this router, by which the shard has let it in (`DatabaseState::life`).
+    pub life: u64,
     /// Set by the pool that has opened it.
     pub card: Option<Rc<Card>>,
+    /// Of a connection to a standby.
+    pub link: Option<Link>,
 }
 
 impl Server {
@@ -110,7 +115,9 @@ impl Server {
             idle_since: now,
             account,
             permit: None,
+            life: 0,
             card: None,
+            link: None,
         }
     }
 
@@ -119,6 +126,11 @@ impl Server {
         if let Some(card) = &self.card {
             card.count_statement();
         }
+    }
+
+    /// It reads at a standby, or did before that was promoted.
+    pub fn is_of_standby(&self) -> bool {
+        self.account.standby.is_some()
     }
 
     /// In step, outside a transaction, with nothing left to send or to read.

@@ -150,6 +150,7 @@ async fn shards(home: &Client, cluster: &ClusterConfig) -> anyhow::Result<Vec<Sh
                 host: row.get(1),
                 port: u16::try_from(row.get::<_, i32>(2))?,
                 weight: row.get(3),
+                patroni: None,
             }))
         })
         .collect();

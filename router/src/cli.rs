@@ -124,6 +124,13 @@ enum ShardCommand {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Make the changes of the schema that a shard lacks, and that is kept out for it
+    CatchUp {
+        /// Name or number
+        shard: String,
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
     /// Take a shard without buckets out of the cluster
     Remove {
         /// Name or number
@@ -260,6 +267,7 @@ fn shard(command: &ShardCommand) -> anyhow::Result<()> {
         }
         ShardCommand::List { config } => (config, "SHOW SHARDS".to_owned()),
         ShardCommand::Drain { shard, config } => (config, format!("DRAIN SHARD {shard}")),
+        ShardCommand::CatchUp { shard, config } => (config, format!("CATCH UP SHARD {shard}")),
         ShardCommand::Remove { shard, config } => (config, format!("REMOVE SHARD {shard}")),
     };
     operate::statement(&load(Some(config))?, &text).map(drop)

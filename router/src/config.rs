@@ -12,11 +12,13 @@ pub mod units;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use schema::TableRule;
 use topology::ShardId;
 
+use crate::patroni::Patroni;
 pub use error::{ConfigError, Problem};
 pub use listing::listing;
 pub use shards::ShardList;
@@ -30,6 +32,7 @@ pub struct Config {
     pub pool: PoolConfig,
     pub limits: Limits,
     pub transactions: TransactionsConfig,
+    pub reads: ReadsConfig,
     pub moves: MovesConfig,
     pub admin: AdminConfig,
     pub log: LogConfig,
@@ -119,23 +122,54 @@ pub struct ShardConfig {
     pub host: String,
     pub port: u16,
     pub weight: f64,
+    /// Where Patroni's REST interface is asked for the primary and the other hosts.
+    pub patroni: Option<Arc<Patroni>>,
 }
 
 impl ShardConfig {
-    /// The shard once for each of its hosts, with one host and its port: `db1,db2:5433` has two.
+    /// The shard once for each of its hosts, with one host and its port: `db1,db2:5433` has two. Those that Patroni
+    /// has told of come behind those of the configuration.
     #[must_use]
     pub fn each_host(&self) -> Vec<ShardConfig> {
-        let hosts = self.host.split(',').map(str::trim);
-        hosts
+        let listed = self.host.split(',').map(str::trim);
+        let mut hosts: Vec<ShardConfig> = listed
             .map(|text| {
                 let (host, port) = host_and_port(text);
-                ShardConfig {
-                    host: host.to_owned(),
-                    port: port.unwrap_or(self.port),
-                    ..*self
-                }
+                self.at(host, port.unwrap_or(self.port))
             })
-            .collect()
+            .collect();
+        let members = self.patroni.iter().flat_map(|patroni| patroni.members());
+        for (host, port) in members {
+            if !hosts.iter().any(|known| known.is_at(&host, port)) {
+                hosts.push(self.at(&host, port));
+            }
+        }
+        hosts
+    }
+
+    /// There may be a standby among the hosts.
+    #[must_use]
+    pub fn may_have_standbys(&self) -> bool {
+        self.patroni.is_some() || self.host.contains(',')
+    }
+
+    /// Which of `hosts` leads, as Patroni says. `None`: it is not asked, or does not answer.
+    #[must_use]
+    pub fn leader_among(&self, hosts: &[ShardConfig]) -> Option<usize> {
+        let (host, port) = self.patroni.as_ref()?.leader()?;
+        hosts.iter().position(|known| known.is_at(&host, port))
+    }
+
+    fn at(&self, host: &str, port: u16) -> ShardConfig {
+        ShardConfig {
+            host: host.to_owned(),
+            port,
+            ..self.clone()
+        }
+    }
+
+    fn is_at(&self, host: &str, port: u16) -> bool {
+        self.host == host && self.port == port
     }
 }
 
@@ -239,6 +273,36 @@ pub enum CrossShardReads {
     Plain,
     /// All shards as they were at one moment.
     Consistent,
+}
+
+/// Where statements read that only read.
+#[derive(Debug, Clone)]
+pub struct ReadsConfig {
+    /// Of sessions that do not set `oskol.read_from`.
+    pub from: ReadFrom,
+    /// How far a standby that is read from may be behind.
+    pub max_lag: Duration,
+    /// The same in bytes of WAL; zero: no limit.
+    pub max_lag_bytes: u64,
+    /// Between two measurements of a standby.
+    pub check_interval: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadFrom {
+    Primary,
+    /// A standby, or the primary where none is fresh enough.
+    PreferStandby,
+    Standby,
+}
+
+impl ReadFrom {
+    /// As it is typed.
+    pub const NAMES: [(&'static str, ReadFrom); 3] = [
+        ("primary", ReadFrom::Primary),
+        ("prefer_standby", ReadFrom::PreferStandby),
+        ("standby", ReadFrom::Standby),
+    ];
 }
 
 #[derive(Debug, Clone)]

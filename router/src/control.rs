@@ -12,15 +12,20 @@ mod connections;
 mod database;
 mod deadlocks;
 mod error;
+mod exclusion;
 mod gid;
+mod history;
 mod holds;
 mod inner;
 mod load;
 mod locks;
 mod moves;
+mod patroni;
 mod recovery;
 mod roles;
 mod sequences;
+mod standbys;
+mod standing;
 mod start;
 mod watch;
 
@@ -261,6 +266,13 @@ impl Control {
             finished.map(|_| ())
         })
         .await
+    }
+
+    /// Looks for changes of the catalog and the shard map now and not only in two seconds.
+    pub(crate) fn look_soon(&self, database: &Database) {
+        if let Some(watched) = self.inner.opened(database.name()) {
+            watched.poke.notify_one();
+        }
     }
 
     /// Looks for transactions in doubt now and not only in a few seconds.

@@ -224,6 +224,7 @@ mod tests {
             host: "127.0.0.1".into(),
             port: listener.local_addr().expect("bound").port(),
             weight: 1.0,
+            patroni: None,
         };
         let stream = open_tcp(&shard).await.expect("somebody listens");
         let limit = SockRef::from(&stream).tcp_user_timeout();

@@ -65,7 +65,7 @@ impl Primaries {
     where
         F: Future<Output = Attempt<T, E>>,
     {
-        let hosts = shard.each_host();
+        let mut hosts = shard.each_host();
         if let [only] = &hosts[..] {
             return match attempt(only.clone()).await {
                 Attempt::Primary(found) => Ok(found),
@@ -74,20 +74,24 @@ impl Primaries {
         }
         let (known, started, mut pause) = (self.known(shard.id), Instant::now(), FIRST_PAUSE);
         loop {
-            let last = known.get(hosts.len());
+            let leader = shard.leader_among(&hosts);
+            let last = leader.unwrap_or_else(|| known.get(hosts.len()));
             match tokio::time::timeout(HEAD_START, attempt(hosts[last].clone())).await {
-                Ok(Attempt::Primary(found)) => return Ok(found),
+                Ok(Attempt::Primary(found)) => {
+                    known.set(last, shard);
+                    return Ok(found);
+                }
                 Ok(Attempt::Final(error)) => return Err(error),
                 Ok(Attempt::Elsewhere(_)) | Err(_) => {}
             }
             // Who has waited long enough looks for himself, once.
             let left = hold.saturating_sub(started.elapsed());
             let _one = tokio::time::timeout(left, known.search.lock()).await.ok();
-            if known.get(hosts.len()) != last {
+            if leader.is_none() && known.get(hosts.len()) != last {
                 // Somebody has found it meanwhile.
                 continue;
             }
-            match first_primary(&hosts, &attempt).await {
+            match first_primary(&hosts, leader, &attempt).await {
                 Attempt::Primary((at, found)) => {
                     known.set(at, shard);
                     return Ok(found);
@@ -97,6 +101,8 @@ impl Primaries {
                 Attempt::Elsewhere(_) => tokio::time::sleep(pause).await,
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
+            // Patroni may have told of another one.
+            hosts = shard.each_host();
         }
     }
 
@@ -122,9 +128,11 @@ impl Known {
     }
 }
 
-/// All hosts at once; the first primary counts, with its index.
+/// All hosts at once; the first primary counts, with its index. Where Patroni says who leads no other one does: that it
+/// takes writes yet is no reason to give it any.
 async fn first_primary<T, E, F>(
     hosts: &[ShardConfig],
+    leader: Option<usize>,
     attempt: &impl Fn(ShardConfig) -> F,
 ) -> Attempt<(usize, T), E>
 where
@@ -141,7 +149,13 @@ where
     let mut failure = None;
     while let Some((at, outcome)) = tries.next().await {
         match outcome {
-            Attempt::Primary(found) => return Attempt::Primary((at, found)),
+            Attempt::Primary(found) if leader.is_none_or(|leader| leader == at) => {
+                return Attempt::Primary((at, found));
+            }
+            Attempt::Primary(_) => tracing::warn!(
+                shard = %hosts[at].id, host = hosts[at].host, port = hosts[at].port,
+                "a host says that it is the primary, and Patroni says that another one leads"
+            ),
             // A standby that is starting may not know a role yet: the others may still be the primary.
             Attempt::Final(error) => failure = Some(Attempt::Final(error)),
             Attempt::Elsewhere(error) => {
@@ -164,6 +178,7 @@ mod tests {
             host: hosts.to_owned(),
             port: 5432,
             weight: 1.0,
+            patroni: None,
         }
     }
 
@@ -207,6 +222,51 @@ mod tests {
             .find(&hosts, Duration::from_secs(3600), attempt)
             .await;
         assert_eq!(held, Ok(()));
+    }
+
+    /// Patroni says that `leader` leads.
+    fn led_by(leader: (&str, u16), hosts: &str) -> ShardConfig {
+        let patroni = crate::patroni::Patroni::new(Vec::new());
+        let leader = (leader.0.to_owned(), leader.1);
+        patroni.say(crate::patroni::Cluster {
+            leader: Some(leader.clone()),
+            members: vec![leader],
+            spared: Vec::new(),
+        });
+        ShardConfig {
+            patroni: Some(Arc::new(patroni)),
+            ..shard(hosts)
+        }
+    }
+
+    #[tokio::test]
+    async fn who_leads_is_tried_first_even_if_no_list_names_it() {
+        let tried = RefCell::new(Vec::new());
+        let attempt = |host: ShardConfig| {
+            tried.borrow_mut().push(host.host.clone());
+            async move { Attempt::<_, ()>::Primary(host.port) }
+        };
+        let shard = led_by(("c", 7000), "a,b");
+        let found = Primaries::default()
+            .find(&shard, Duration::ZERO, attempt)
+            .await;
+        assert_eq!((found, tried.take()), (Ok(7000), vec!["c".to_owned()]));
+    }
+
+    #[tokio::test]
+    async fn neither_patroni_nor_a_host_alone_makes_a_primary() {
+        // Patroni says b, which says that it is a standby; a takes writes yet.
+        let attempt = |host: ShardConfig| async move {
+            match host.host.as_str() {
+                "a" => Attempt::Primary(()),
+                _ => Attempt::Elsewhere("a standby"),
+            }
+        };
+        let shard = led_by(("b", 5432), "a,b");
+        let found = Primaries::default()
+            .find(&shard, Duration::ZERO, attempt)
+            .await;
+        assert_eq!(found, Err("a standby"));
     }
 
     #[tokio::test]

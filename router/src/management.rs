@@ -53,10 +53,11 @@ pub fn reason(error: &tokio_postgres::Error) -> String {
 
 /// What management statements count on, whatever the role or the server has by default: names are
 /// printed and found alike, a decision is durable, nothing waits for a lock for ever, or for a compiler (the planner takes
-/// views such as pg_locks for large).
+/// views such as pg_locks for large). A deadlock with a client's statement (catalog functions lock the tables that they tell
+/// of) ends ours, which is tried again, and never the client's: PostgreSQL ends whoever looks first.
 const SETTINGS: &str = "-c search_path=pg_catalog,pg_temp -c synchronous_commit=on \
     -c default_transaction_read_only=off -c default_transaction_isolation=read\\ committed \
-    -c client_min_messages=warning -c jit=off -c statement_timeout=60s -c lock_timeout=5s \
+    -c client_min_messages=warning -c jit=off -c deadlock_timeout=100ms -c statement_timeout=60s -c lock_timeout=5s \
     -c idle_in_transaction_session_timeout=60s";
 
 /// Notifications waiting to be read; what comes on top is dropped, as they only say "look again".
@@ -95,6 +96,17 @@ pub async fn connect_listening(
     Ok((client, receiver))
 }
 
+/// As [`connect`], to one host whatever its role is.
+pub async fn connect_to_host(
+    dialer: &Dialer,
+    cluster: &ClusterConfig,
+    host: &ShardConfig,
+) -> Result<Client, ManagementError> {
+    let (client, connection) = log_in_at(dialer, cluster, host, DATABASE).await?;
+    tokio::spawn(async move { connection.await.ok() });
+    Ok(client)
+}
+
 /// At the primary among the shard's hosts, waited for as long as `cluster.failover_timeout` says.
 async fn log_in(
     dialer: &Dialer,
@@ -131,7 +143,7 @@ async fn attempt(
 
 impl ManagementError {
     /// Another host, or the same one a little later, may answer otherwise.
-    fn passes(&self) -> bool {
+    pub(crate) fn passes(&self) -> bool {
         match self {
             Self::Dial(_) | Self::Timeout { .. } | Self::Standby { .. } => true,
             Self::LogIn { source, .. } => source

@@ -22,7 +22,7 @@ use wire::backend::RowDescription;
 
 pub use column::Column;
 pub use error::MergeError;
-pub use limit::Limit;
+pub use limit::{Limit, Verdict};
 pub use merger::{Merger, Step, write_row};
 pub use sort::MergeSort;
 pub use tags::Tags;

@@ -13,6 +13,7 @@ mod worker;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use crate::standbys::Standby;
 pub use counter::Counter;
 pub use histogram::{Histogram, HistogramTotal};
 pub use worker::{
@@ -37,6 +38,8 @@ pub struct ControlMetrics {
     /// Transactions found in doubt and rolled back by recovery.
     pub recovered_aborts: Counter,
     /// In doubt at the last look.
+    /// Shards that lack what all have done together.
+    pub kept_out: Counter,
     pub in_doubt: Counter,
     /// Age of the oldest of them.
     pub in_doubt_oldest_seconds: Counter,
@@ -83,8 +86,8 @@ impl Metrics {
     }
 
     /// The text of `/metrics`, in Prometheus' exposition format 0.0.4.
-    pub fn render(&self) -> String {
-        render::render(self)
+    pub fn render(&self, standbys: &[Arc<Standby>]) -> String {
+        render::render(self, standbys)
     }
 
     /// A list of counters is whole whatever a panicking holder of the lock did.

@@ -5,9 +5,11 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use tokio_postgres::config::SslMode;
 use tokio_postgres::{NoTls, SimpleQueryMessage};
 
-use crate::config::Config;
+use crate::config::{ClientTlsMode, Config, ShardConfig};
+use crate::dial::Dialer;
 
 /// Between two looks of `--watch`.
 const LOOK: Duration = Duration::from_secs(1);
@@ -51,31 +53,45 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 async fn connect(config: &Config) -> anyhow::Result<tokio_postgres::Client> {
     let mut to = tokio_postgres::Config::new();
     let listen = &config.listen;
-    match (&listen.unix_socket_directory, listen.addresses.first()) {
-        (Some(directory), address) => {
-            to.host_path(directory);
-            to.port(address.map_or(6432, std::net::SocketAddr::port));
-        }
-        (None, Some(address)) => {
-            let host = match address.ip() {
-                ip if ip.is_unspecified() && ip.is_ipv4() => "127.0.0.1".to_owned(),
-                ip if ip.is_unspecified() => "::1".to_owned(),
-                ip => ip.to_string(),
-            };
-            to.host(&host).port(address.port());
-        }
+    let address = listen.addresses.first();
+    let host = match (&listen.unix_socket_directory, address) {
+        (Some(directory), _) => directory.display().to_string(),
+        (None, Some(address)) => match address.ip() {
+            ip if ip.is_unspecified() && ip.is_ipv4() => "127.0.0.1".to_owned(),
+            ip if ip.is_unspecified() => "::1".to_owned(),
+            ip => ip.to_string(),
+        },
         (None, None) => bail!("listen.addresses is empty"),
-    }
+    };
+    let router = ShardConfig {
+        id: topology::ShardId(0),
+        host,
+        port: address.map_or(6432, std::net::SocketAddr::port),
+        weight: 1.0,
+        patroni: None,
+    };
+    // TLS, if any, is in the stream already.
+    to.ssl_mode(SslMode::Disable);
     to.user(&config.cluster.user).dbname(crate::admin::DATABASE);
     if let Some(password) = &config.cluster.password {
         to.password(&password.0);
     }
-    let (client, connection) = to
-        .connect(NoTls)
-        .await
-        .context("no router of the cluster answers at listen.addresses of this configuration")?;
+    let silent = "no router of the cluster answers at listen.addresses of this configuration";
+    let stream = dialer(config)?.dial(&router).await.context(silent)?;
+    let (client, connection) = to.connect_raw(stream, NoTls).await.context(silent)?;
     tokio::spawn(async move { drop(connection.await) });
     Ok(client)
+}
+
+/// By TLS where the router speaks it: its address is its own configuration's, so whose certificate it has does not matter.
+fn dialer(config: &Config) -> anyhow::Result<Dialer> {
+    let mut cluster = config.cluster.clone();
+    cluster.tls.root_certificate = None;
+    cluster.tls.mode = match config.client_tls.mode {
+        ClientTlsMode::Disable => crate::config::SslMode::Disable,
+        _ => crate::config::SslMode::Require,
+    };
+    Ok(Dialer::new(&cluster)?)
 }
 
 /// Names of columns, then the rows.

@@ -5,8 +5,9 @@
 //! connections for may use it: whoever has that right gets a connection of every shard without waiting,
 //! comes to its end, and passes the right on.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 use topology::ShardId;
@@ -25,7 +26,13 @@ type Chunk = OnceLock<Box<[ShardPermits]>>;
 struct ShardPermits {
     taken: AtomicUsize,
     waiting: AtomicUsize,
+    /// When it was last found to be out of reach, in milliseconds of [`Permits::since`] and one more; 0: it is not.
+    out_of_reach: AtomicU64,
 }
+
+/// A shard that could not be reached is left alone for so long by what any shard can do. Then one statement of the
+/// whole process looks again.
+const LEFT_ALONE: Duration = Duration::from_secs(10);
 
 /// All shards' counts.
 #[derive(Debug)]
@@ -38,6 +45,7 @@ pub struct Permits {
     rights_taken: AtomicUsize,
     /// Rung when somebody begins to wait, and when a permit is free for another worker: all listen.
     bell: Notify,
+    since: Instant,
 }
 
 impl Permits {
@@ -49,6 +57,7 @@ impl Permits {
             reserve: (limit / 4).max(1),
             rights_taken: AtomicUsize::new(0),
             bell: Notify::new(),
+            since: Instant::now(),
         }
     }
 
@@ -93,6 +102,34 @@ impl Permits {
     /// Connections to `shard`, open or being opened, over all workers.
     pub fn taken(&self, shard: ShardId) -> usize {
         self.shard(shard).taken.load(Ordering::Acquire)
+    }
+
+    /// What came of an attempt to connect to `shard`.
+    pub fn note_reached(&self, shard: ShardId, reached: bool) {
+        let out_of_reach = &self.shard(shard).out_of_reach;
+        let moment = if reached { 0 } else { self.milliseconds() };
+        out_of_reach.store(moment, Ordering::Relaxed);
+    }
+
+    /// Whether what any shard can do may go to `shard`.
+    pub fn seems_up(&self, shard: ShardId) -> bool {
+        let out_of_reach = &self.shard(shard).out_of_reach;
+        let noted = out_of_reach.load(Ordering::Relaxed);
+        if noted == 0 {
+            return true;
+        }
+        let now = self.milliseconds();
+        let long_ago = u128::from(now.saturating_sub(noted)) >= LEFT_ALONE.as_millis();
+        // Of several that find it so the first one tries.
+        let order = Ordering::Relaxed;
+        long_ago
+            && out_of_reach
+                .compare_exchange(noted, now, order, order)
+                .is_ok()
+    }
+
+    fn milliseconds(&self) -> u64 {
+        u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1
     }
 
     /// Sessions that wait for a connection to `shard`, over all workers.

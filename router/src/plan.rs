@@ -2,6 +2,7 @@
 //! statement text (and search path and catalog epoch). Pure: no tokio, no clock.
 
 pub mod by_entry;
+pub mod by_routing_index;
 pub mod cluster_command;
 pub mod copy;
 pub mod ddl;
@@ -10,8 +11,10 @@ mod entries;
 pub mod explain;
 pub mod facts;
 mod finish;
+pub mod fold;
 pub mod functions;
 pub mod gather;
+pub mod holds;
 pub mod insert;
 pub mod insert_rows;
 mod isolation;
@@ -19,6 +22,8 @@ pub mod key;
 mod leftover;
 pub mod mirror;
 pub mod names;
+mod on_standby;
+pub mod parts;
 pub mod pins;
 pub mod place;
 pub mod scatter;
@@ -37,7 +42,7 @@ pub mod volatile;
 pub mod write;
 
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use pg_query::NodeEnum;
 use schema::{KeyType, Snapshot};
@@ -49,7 +54,9 @@ pub use cluster_command::action::ClusterCommand;
 pub use copy::action::{
     AppendedId, Copy, CopyFormat, CopyFrom, CopyOptions, CopyQuery, CopyTo, ForceQuote,
 };
-pub use ddl::action::{DatabaseChange, Ddl, PasswordHole, Validation};
+pub use ddl::action::{
+    ConcurrentIndex, DatabaseChange, Ddl, FilledLater, PasswordHole, Recorded, Validation,
+};
 pub use isolation::Isolation;
 pub use key::KeyExpr;
 pub use session_command::action::{
@@ -80,8 +87,13 @@ pub struct Plan {
     /// literals matter to it only through [`KeyExpr::Literal`]. Only `AnyShard`, `Home` and `ByKey`
     /// (with no `rewrite`) ever are.
     pub by_shape: bool,
+    /// Parameters that choose a shard and are used elsewhere in the statement, too: where their types are not declared
+    /// PostgreSQL says what they are.
+    pub shared_keys: Vec<u16>,
     /// Why this plan and not a cheaper one; shown by EXPLAIN. E.g. `users.id = $1`.
     pub reason: String,
+    /// See [`Plan::may_run_on_standby`].
+    on_standby: OnceLock<bool>,
 }
 
 /// What a statement does to the server connection it runs on.
@@ -137,11 +149,13 @@ pub enum Action {
     Upsert(Box<upsert::Upsert>),
     /// INSERT of the rows of a query that is run first.
     InsertRows(Box<insert_rows::InsertRows>),
+    /// WITH queries that write or lock are statements of their own.
+    InParts(Box<parts::InParts>),
     /// Same statement on all shards in one global transaction; the reply (tag, rows) is the home
     /// shard's. Writes to reference tables.
     Broadcast(Broadcast),
     /// DDL and other utility statements that change all shards alike.
-    Ddl(Ddl),
+    Ddl(Box<Ddl>),
     /// COPY ... FROM STDIN / TO STDOUT.
     Copy(Copy),
     /// `SELECT oskol.shard_table(...)` and its like.
@@ -230,6 +244,16 @@ pub enum Split {
     },
 }
 
+impl Split {
+    /// The shards get another text than the client's.
+    pub fn has_text_for_shards(&self) -> bool {
+        match self {
+            Self::Insert(_) | Self::Unnest(_) => true,
+            Self::Keys { scatter, .. } | Self::KeyArray { scatter, .. } => scatter.text.is_some(),
+        }
+    }
+}
+
 #[derive(Debug)]
 pub struct SplitInsert {
     /// Text before the first row, e.g. `INSERT INTO t (a, b) VALUES `.
@@ -298,6 +322,10 @@ pub struct Scatter {
     pub why: String,
     /// The entry of a unique key tells which shard has the one row that all others hang on: asked first.
     pub entry: Option<by_entry::EntryRoute>,
+    /// The entries of a unique key tell which shards have the rows: asked first.
+    pub listed: Option<by_entry::EntryList>,
+    /// The entries of a routing index tell which shards have rows: no other is asked.
+    pub routed: Option<by_entry::EntryList>,
 }
 
 #[derive(Debug)]
@@ -305,6 +333,8 @@ pub struct Broadcast {
     pub rewrite: Option<Rewrite>,
     /// The statement could do something else on every shard: it runs on one, and the others get its rows.
     pub mirror: Option<mirror::Mirror>,
+    /// Before it looks for rows.
+    pub holds: holds::Holds,
 }
 
 #[derive(Debug)]
@@ -336,7 +366,13 @@ pub(crate) fn plan_alone(statement: &Statement, context: &PlanContext<'_>) -> Pl
 /// Plans `node`, which is `statement`'s own node or one inside it (what EXPLAIN explains).
 pub(crate) fn plan_node(statement: &Statement, node: &NodeEnum, context: &PlanContext<'_>) -> Plan {
     match views::expand(statement, node, context) {
-        Ok(None) => plan_expanded(statement, node, context),
+        Ok(None) => {
+            let plan = plan_expanded(statement, node, context);
+            match plan.action {
+                Action::Refuse(_) => parts::plan(node, context).unwrap_or(plan),
+                _ => plan,
+            }
+        }
         Ok(Some(expanded)) => through_views(statement, &expanded, context),
         Err(refusal) => Plan::refused(refusal),
     }
@@ -415,7 +451,9 @@ impl Plan {
             effect,
             notices: Vec::new(),
             by_shape: false,
+            shared_keys: Vec::new(),
             reason: reason.into(),
+            on_standby: OnceLock::new(),
         }
     }
 

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
+use schema::Admission;
 use tokio::sync::oneshot;
 use topology::ShardId;
 
@@ -131,7 +132,7 @@ impl Pools {
         self.connector.cancel(shard, process_id, secret).await;
     }
 
-    /// A connection to `shard` for `account`: idle, new, or waited for.
+    /// A connection to `shard` for `account`: idle, new (let in by `admission`), or waited for.
     ///
     /// `holding`: the caller holds other connections already; it then goes before those that hold
     /// none, and `right` to the reserves may be given to it, so that such callers do not wait in a
@@ -143,6 +144,7 @@ impl Pools {
         &self,
         shard: ShardId,
         account: &Rc<Account>,
+        admission: Admission,
         holding: bool,
         right: &mut Option<ReserveRight>,
     ) -> Result<Box<Server>, ConnectError> {
@@ -154,14 +156,14 @@ impl Pools {
             .or_else(|| self.evict_other(shard))
             .or_else(|| self.reserved(shard, holding, right));
         if let Some(permit) = permit {
-            return self.open(shard, account, permit).await;
+            return self.open(shard, account, admission, permit).await;
         }
         match self.wait(shard, account, holding).await? {
             Grant::Server(server) => Ok(server),
-            Grant::Permit(permit) => self.open(shard, account, permit).await,
+            Grant::Permit(permit) => self.open(shard, account, admission, permit).await,
             Grant::Reserved(permit, given) => {
                 *right = Some(given);
-                self.open(shard, account, permit).await
+                self.open(shard, account, admission, permit).await
             }
         }
     }
@@ -187,6 +189,11 @@ impl Pools {
         self.permits.acquire_reserved(shard, right.as_ref()?)
     }
 
+    /// Whether what any shard can do may go to `shard`: it was not found out of reach just now, by any worker.
+    pub fn seems_up(&self, shard: ShardId) -> bool {
+        self.permits.seems_up(shard)
+    }
+
     /// More connections of `shard` are open than its limit says: keep none of them.
     pub fn is_above_limit(&self, shard: ShardId) -> bool {
         self.permits.above_limit(shard)
@@ -196,10 +203,16 @@ impl Pools {
         &self,
         shard: ShardId,
         account: &Rc<Account>,
+        admission: Admission,
         permit: Permit,
     ) -> Result<Box<Server>, ConnectError> {
         let metrics = self.shard_metrics(shard);
-        let connected = self.connector.connect(shard, account).await;
+        let connected = self.connector.connect(shard, account, admission).await;
+        let unreachable = connected.as_ref().is_err_and(ConnectError::is_unreachable);
+        // A standby tells nothing of its primary.
+        if account.standby.is_none() {
+            self.permits.note_reached(shard, !unreachable);
+        }
         let connected = connected.inspect_err(|_| metrics.connections_failed.increment());
         let mut server = Box::new(connected?);
         server.permit = Some(permit);

@@ -4,9 +4,11 @@
 //! server connections. Must never know: how a key is hashed, how rows merge, how a pool waits.
 
 pub mod admin;
+mod again;
 mod answer;
 mod branch_watch;
 mod cleanup;
+mod collecting;
 mod copy;
 mod cursors;
 mod deadlock;
@@ -22,6 +24,7 @@ mod oids;
 mod open;
 mod planning;
 pub mod plans;
+mod reads;
 mod relay;
 mod settings;
 pub mod shared;

@@ -122,6 +122,7 @@ fn shard(id: ShardId, node: &ShardNode) -> ShardConfig {
         host: node.socket_directory.display().to_string(),
         port: node.port,
         weight: 1.0,
+        patroni: None,
     }
 }
 

@@ -111,6 +111,7 @@ fn shard(id: u16, port: u16) -> ShardConfig {
         host: "127.0.0.1".into(),
         port,
         weight: 1.0,
+        patroni: None,
     }
 }
 
@@ -242,7 +243,7 @@ async fn only_routers_that_give_signs_of_life_are_waited_for() {
     let pair = Pair::shared();
     let [home, _] = pair.database("silent").await;
     let mut config = pair.config();
-    config.limits.catalog_timeout = Duration::from_millis(700);
+    config.limits.catalog_timeout = Duration::from_secs(2);
     let router = start(config);
     let database = router.open_database("silent").await.expect("opens");
     run(
@@ -256,7 +257,7 @@ async fn only_routers_that_give_signs_of_life_are_waited_for() {
         .expect("nobody to wait for");
     run(
         &home,
-        "UPDATE oskol.routers SET heartbeat = now() + interval '1 hour' WHERE id = -1",
+        "UPDATE oskol.routers SET heartbeat = now() + interval '5 seconds', kept_out = false WHERE id = -1",
     )
     .await;
     let error = router

@@ -21,6 +21,7 @@ fn shard(host: &str, port: u16) -> ShardConfig {
         host: host.into(),
         port,
         weight: 1.0,
+        patroni: None,
     }
 }
 

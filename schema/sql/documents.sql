@@ -42,6 +42,7 @@ WITH space AS MATERIALIZED (
 )
 SELECT json_build_object(
 'epoch', (SELECT m.epoch FROM oskol.meta m),
+'applied', (SELECT json_build_array(a.number, a.digest) FROM oskol.applied a),
 'schemas', (SELECT coalesce(json_agg(n.nspname), '[]') FROM space n),
 'rules', CASE WHEN to_regclass('oskol.rules') IS NULL THEN '[]' ELSE oskol.rules_document() END,
 'relations', (SELECT coalesce(json_agg(json_build_array(r.oid::int8, n.nspname, r.relname, r.relkind,
@@ -65,10 +66,18 @@ SELECT json_build_object(
 'keys', (SELECT coalesce(json_agg(json_build_array(i.indrelid::int8, c.relname, i.indisprimary,
         i.indisexclusion, i.indpred IS NOT NULL, (i.indkey::int2[])[0:i.indnkeyatts - 1], u.number,
         CASE WHEN u.number IS NOT NULL THEN (SELECT string_agg(pg_get_indexdef(i.indexrelid, o, true), ', ')
-            FROM generate_series(1, i.indnkeyatts::int4) o) END)), '[]')
+            FROM generate_series(1, i.indnkeyatts::int4) o) END,
+        -- All columns that it is about: in its expressions and its condition, too.
+        CASE WHEN u.number IS NOT NULL THEN ARRAY(SELECT k FROM unnest((i.indkey::int2[])[0:i.indnkeyatts - 1]) k WHERE k > 0
+            UNION SELECT d.refobjsubid::int2 FROM pg_depend d WHERE d.classid = 'pg_class'::regclass
+            AND d.objid = i.indexrelid AND d.refclassid = 'pg_class'::regclass AND d.refobjid = i.indrelid
+            AND d.refobjsubid > 0) END, coalesce(u.filling, false), NOT i.indimmediate)), '[]')
     FROM relation r JOIN pg_index i ON i.indrelid = r.oid JOIN pg_class c ON c.oid = i.indexrelid
     LEFT JOIN oskol.unique_keys u ON u.index = i.indexrelid
     WHERE i.indisunique OR i.indisexclusion),
+'routes', (SELECT coalesce(json_agg(json_build_array(t.relation::int8, t.number, t.attribute) ORDER BY t.number), '[]')
+    FROM oskol.routes t),
+'highest_key', (SELECT n.highest FROM oskol.key_numbers n),
 'foreign_keys', (SELECT coalesce(json_agg(json_build_array(k.conrelid::int8, k.conname, k.conkey,
         k.confrelid::int8, k.confkey, k.confdeltype, k.confupdtype, k.condeferrable,
         f.number, f.parent_at, f.entry, f.child_at)), '[]')

@@ -58,15 +58,37 @@ CREATE OR REPLACE FUNCTION oskol.beat(
     OUT epoch int8, OUT sequence_epoch int8)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
+DECLARE
+    is_new boolean;
 BEGIN
-    INSERT INTO oskol.routers (id, address, epoch, sequence_epoch)
+    INSERT INTO oskol.routers AS r (id, address, epoch, sequence_epoch)
         VALUES (beat.router, beat.address, beat.seen, beat.sequences_seen)
         ON CONFLICT (id) DO UPDATE SET epoch = excluded.epoch,
-        sequence_epoch = excluded.sequence_epoch, heartbeat = clock_timestamp();
+        sequence_epoch = excluded.sequence_epoch, heartbeat = clock_timestamp(), kept_out = false
+        RETURNING r.xmax = 0 INTO is_new;
+    IF is_new THEN
+        -- In a statement of its own: who has removed the row at this moment is waited for by then.
+        UPDATE oskol.routers r SET life = m.router_life FROM oskol.meta m WHERE r.id = beat.router;
+    END IF;
     SELECT m.epoch, m.sequence_epoch INTO beat.epoch, beat.sequence_epoch FROM oskol.meta m;
 END
 $$;
 REVOKE ALL ON FUNCTION oskol.beat(int8, text, int8, int8) FROM PUBLIC;
+
+-- What was done to the schema of this database, the last 10,000 changes. Written by oskol.note_schema_change(), in the
+-- transaction of the change.
+CREATE TABLE IF NOT EXISTS oskol.schema_history (
+    number int8 PRIMARY KEY,
+    made timestamptz NOT NULL DEFAULT clock_timestamp(),
+    role text NOT NULL,
+    kind text NOT NULL,
+    statement text NOT NULL,
+    digest int8 NOT NULL,
+    settings jsonb NOT NULL,
+    -- What the other shards have run, one after the other; NULL: what one shard cannot do again by itself.
+    steps jsonb
+);
+REVOKE ALL ON oskol.schema_history FROM PUBLIC;
 
 -- One change of tables or rules at a time; held to the end of the transaction.
 CREATE OR REPLACE FUNCTION oskol.ddl_lock() RETURNS void

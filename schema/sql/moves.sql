@@ -2,8 +2,32 @@
 ALTER TABLE oskol.shards ADD COLUMN IF NOT EXISTS name text;
 ALTER TABLE oskol.shards ADD COLUMN IF NOT EXISTS state text NOT NULL DEFAULT 'active'
     CHECK (state IN ('joining', 'active', 'draining', 'removed'));
+-- As oskol.applied of the shard must have it.
+ALTER TABLE oskol.shards ADD COLUMN IF NOT EXISTS moved int8 NOT NULL DEFAULT 0;
+-- Of one that joins: the server (its system identifier) that was found empty, so that what is there is ours to make anew.
+ALTER TABLE oskol.shards ADD COLUMN IF NOT EXISTS server int8;
 -- The move that the router holds its clients for: the global transaction of the mover.
 ALTER TABLE oskol.routers ADD COLUMN IF NOT EXISTS held text;
+-- Grows when others stop waiting for the router and keep it out of shards (admission.sql), which they may do to whatever
+-- life it knows; `kept_out` until its next sign of life tells it the new one.
+ALTER TABLE oskol.routers ADD COLUMN IF NOT EXISTS life int8 NOT NULL DEFAULT 0;
+ALTER TABLE oskol.routers ADD COLUMN IF NOT EXISTS kept_out boolean NOT NULL DEFAULT false;
+-- No router whose row was removed has had a greater life: one that comes back begins with this one.
+ALTER TABLE oskol.meta ADD COLUMN IF NOT EXISTS router_life int8 NOT NULL DEFAULT 0;
+-- Where `kept_out`: not only of shards between which rows have moved.
+ALTER TABLE oskol.routers ADD COLUMN IF NOT EXISTS kept_out_of_all boolean NOT NULL DEFAULT false;
+
+-- Removes routers that have been silent for `silence` and are kept out of all shards: whoever of them lives after all gets a
+-- new row by its next sign of life, and a life that shards let in.
+CREATE OR REPLACE FUNCTION oskol.forget_routers(silence interval) RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+    WITH gone AS (DELETE FROM oskol.routers r WHERE r.kept_out AND r.kept_out_of_all
+        AND r.heartbeat < clock_timestamp() - silence RETURNING r.life)
+    UPDATE oskol.meta m SET router_life = greatest(m.router_life, g.highest)
+        FROM (SELECT max(life) AS highest FROM gone) g WHERE g.highest IS NOT NULL;
+    DELETE FROM oskol.stalls s WHERE s.seen < clock_timestamp() - silence
+$$;
+REVOKE ALL ON FUNCTION oskol.forget_routers(interval) FROM PUBLIC;
 
 -- One for each wish to place buckets anew. In database postgres only; it counts for all databases.
 CREATE TABLE IF NOT EXISTS oskol.rebalances (
@@ -46,14 +70,16 @@ CREATE TABLE IF NOT EXISTS oskol.moves (
 );
 CREATE INDEX IF NOT EXISTS moves_rebalance ON oskol.moves (rebalance, state);
 
--- What moves with its bucket: sharded tables, and the entries of unique keys. Columns are quoted where they have to be;
--- `bucket` is an expression over a row called "@".
+-- What moves with its bucket: sharded tables, and the entries of unique keys and routing indexes. Columns are quoted where
+-- they have to be; `bucket` is an expression over a row called "@". In the order in which those who write lock them: a row's
+-- table, then the tables of its entries.
 CREATE OR REPLACE FUNCTION oskol.moved_tables() RETURNS TABLE (
     name text, partitioned boolean, bucket text, columns text[], identity text[], types text[], nulls_alike boolean)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
     RETURN QUERY
+    SELECT t.name, t.partitioned, t.bucket, t.columns, t.identity, t.types, t.nulls_alike FROM (
     SELECT format('%I.%I', n.nspname, c.relname), c.relkind = 'p',
         format(CASE r.family WHEN 'integer' THEN '(hashint8extended(@.%I::int8, 0) & 4095)'
             WHEN 'text' THEN '(hashtextextended(@.%I::text, 0) & 4095)'
@@ -61,7 +87,7 @@ BEGIN
         (SELECT array_agg(quote_ident(a.attname) ORDER BY a.attnum) FROM pg_attribute a
             WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''),
         coalesce(p.names, ARRAY[quote_ident(k.attname)]),
-        coalesce(p.types, ARRAY[format_type(k.atttypid, k.atttypmod)]), false
+        coalesce(p.types, ARRAY[format_type(k.atttypid, k.atttypmod)]), false, 0
     FROM oskol.rules r JOIN pg_class c ON c.oid = r.relation JOIN pg_namespace n ON n.oid = c.relnamespace
     JOIN pg_attribute k ON k.attrelid = r.relation AND k.attnum = r.key
     LEFT JOIN LATERAL (SELECT array_agg(quote_ident(a.attname) ORDER BY o.ordinal) AS names,
@@ -73,12 +99,16 @@ BEGIN
     UNION ALL
     SELECT format('oskol.unique_%s', u.number), false,
         format('(hash_record_extended(ROW(%s), 0) & 4095)', x.hashed),
-        x.names || 'key'::text, x.names, x.types, i.indnullsnotdistinct
+        x.names || 'key'::text, x.names, x.types, i.indnullsnotdistinct, u.number
     FROM oskol.unique_keys u JOIN pg_index i ON i.indexrelid = u.index
     CROSS JOIN LATERAL (SELECT string_agg('@.' || k.hashed, ', ' ORDER BY k.ordinal) AS hashed,
             array_agg('v' || k.ordinal ORDER BY k.ordinal) AS names, array_agg(k.type ORDER BY k.ordinal) AS types
         FROM oskol.unique_key_columns(u.index) k) x
-    ORDER BY 1;
+    UNION ALL
+    SELECT format('oskol.routing_%s', r.number), false, '(hash_record_extended(ROW(@.v), 0) & 4095)',
+        ARRAY['v', 'key'], ARRAY['v', 'key'], ARRAY[r.type, oskol.route_type(k.atttypid)], false, r.number
+    FROM oskol.routes r JOIN pg_attribute k ON k.attrelid = r.relation AND k.attnum = r.key
+    ) AS t (name, partitioned, bucket, columns, identity, types, nulls_alike, number) ORDER BY t.number, t.name;
 END
 $$;
 REVOKE ALL ON FUNCTION oskol.moved_tables() FROM PUBLIC;

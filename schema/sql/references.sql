@@ -146,11 +146,14 @@ DECLARE
 BEGIN
     SELECT k.* INTO kept FROM oskol.foreign_keys f JOIN pg_constraint k ON k.oid = f.key WHERE f.number = missing;
     SELECT string_agg(c.child, ', ' ORDER BY c.ordinal) AS columns,
-        string_agg(given->>(c.ordinal - 1), ', ' ORDER BY c.ordinal) AS content INTO told
+        string_agg(given->>(c.ordinal - 1), ', ' ORDER BY c.ordinal) AS content,
+        bool_or(given->>(c.ordinal - 1) IS NULL) AS has_null INTO told
         FROM oskol.foreign_key_columns(kept.oid) c;
     PERFORM oskol.raise_key(kept.oid, format('insert or update on table "%s" violates foreign key constraint "%s"',
             (SELECT c.relname FROM pg_class c WHERE c.oid = kept.conrelid), kept.conname),
-        format(CASE WHEN oskol.may_read(kept.conrelid, kept.conkey) THEN 'Key (%s)=(%s) is not present in table "%s".'
+        format(CASE WHEN kept.confmatchtype = 'f' AND told.has_null
+                THEN 'MATCH FULL does not allow mixing of null and nonnull key values.'
+            WHEN oskol.may_read(kept.conrelid, kept.conkey) THEN 'Key (%s)=(%s) is not present in table "%s".'
             ELSE 'Key is not present in table "%3$s".' END, told.columns, told.content,
             (SELECT c.relname FROM pg_class c WHERE c.oid = kept.confrelid)));
 END
@@ -219,20 +222,16 @@ BEGIN
                     RETURN NULL;
                 END IF;
             END IF;
-            IF %5$s THEN
-                IF %6$L = 'f' AND NOT (%7$s) THEN
-                    PERFORM oskol.raise_key(%8$s::oid,
-                        format('insert or update on table "%%s" violates foreign key constraint "%%s"', TG_TABLE_NAME,
-                            (SELECT k.conname FROM pg_constraint k WHERE k.oid = %8$s::oid)),
-                        'MATCH FULL does not allow mixing of null and nonnull key values.');
-                END IF;
+            -- MATCH FULL: what is null in part refers to none, and is told of when its turn comes.
+            IF (CASE %6$L WHEN 'f' THEN %7$s ELSE %5$s END) THEN
                 RETURN NULL;
             END IF;
-            INSERT INTO oskol.key_changes (number, kind, bucket, old) VALUES (%1$s, 'c', %9$s, ARRAY[%10$s]);
+            PERFORM oskol.check_collected(%1$s, TG_RELID);
+            INSERT INTO oskol.key_changes (number, kind, bucket, old) VALUES (%1$s, 'c', %8$s, ARRAY[%9$s]);
             RETURN NULL;
         END
         $inner$ $outer$, number, settings, listed.child_old, listed.child_new, listed.child_null, kept.confmatchtype,
-        listed.child_nulls, key, oskol.bucket_of('NEW', parent_bucket), listed.child_texts);
+        listed.child_nulls, oskol.bucket_of('NEW', parent_bucket), listed.child_texts);
     EXECUTE format($outer$
         CREATE OR REPLACE FUNCTION oskol.leave_%1$s() RETURNS trigger
         LANGUAGE plpgsql SECURITY DEFINER %2$s AS $inner$
@@ -241,9 +240,11 @@ BEGIN
                 IF record_image_eq(ROW(%3$s), ROW(%4$s)) OR %5$s THEN
                     RETURN NULL;
                 END IF;
+                PERFORM oskol.check_collected(%1$s, TG_RELID);
                 INSERT INTO oskol.key_changes (number, kind, bucket, old, new)
                     VALUES (%1$s, 'u', %6$s, ARRAY[%7$s], ARRAY[%8$s]);
             ELSIF NOT (%5$s) THEN
+                PERFORM oskol.check_collected(%1$s, TG_RELID);
                 INSERT INTO oskol.key_changes (number, kind, bucket, old) VALUES (%1$s, 'd', %6$s, ARRAY[%7$s]);
             END IF;
             RETURN NULL;
@@ -284,9 +285,11 @@ BEGIN
             AS parents,
         string_agg(format('(k.v->>%s)::%s %s x.%I', c.ordinal - 1, c.parent_type, c.operator, c.child), ' AND ')
             AS children,
-        string_agg(format('x.%I = (k.v->>%s)::%s', c.child, c.ordinal - 1, c.child_type), ' AND ') AS own,
+        string_agg(format(CASE kept.confmatchtype WHEN 'f' THEN 'x.%I IS NOT DISTINCT FROM (k.v->>%s)::%s'
+            ELSE 'x.%I = (k.v->>%s)::%s' END, c.child, c.ordinal - 1, c.child_type), ' AND ') AS own,
         string_agg(format('x.%I::text', c.child), ', ' ORDER BY c.ordinal) AS texts,
-        string_agg(format('x.%I IS NOT NULL', c.child), ' AND ') AS present,
+        string_agg(format('x.%I IS NOT NULL', c.child), CASE kept.confmatchtype WHEN 'f' THEN ' OR ' ELSE ' AND ' END)
+            AS present,
         string_agg(format('%I = (k.n->>%s)::%s', c.child, c.ordinal - 1, c.parent_type), ', ') AS carried
         INTO listed FROM oskol.foreign_key_columns(key) c;
     SELECT string_agg(format('%I = NULL', a.attname), ', '), string_agg(format('%I = DEFAULT', a.attname), ', ')
@@ -523,7 +526,7 @@ BEGIN
     IF child.placement <> 'sharded' THEN
         child_bucket := NULL;
     END IF;
-    number := coalesce(known, (SELECT coalesce(max(f.number), 0) + 1 FROM oskol.foreign_keys f));
+    number := coalesce(known, oskol.number_key());
     INSERT INTO oskol.foreign_keys AS f VALUES (number, kept.oid, kept.conrelid, kept.confrelid, parent_at, entry,
             child_at, enforced)
         ON CONFLICT ON CONSTRAINT foreign_keys_pkey DO UPDATE SET parent_at = excluded.parent_at,
@@ -541,6 +544,26 @@ BEGIN
 END
 $$;
 REVOKE ALL ON FUNCTION oskol.keep_foreign_key(pg_constraint, json, boolean) FROM PUBLIC;
+
+-- NOT ENFORCED: nobody looks at the rows of the newest foreign key over these columns. To be followed by
+-- `oskol.keep_foreign_keys`. The caller must own the table.
+CREATE OR REPLACE FUNCTION oskol.leave_key_alone(schema text, name text, columns text[]) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+    caller text := coalesce(nullif(current_setting('role'), 'none'), session_user);
+BEGIN
+    PERFORM oskol.forget_foreign_keys();
+    INSERT INTO oskol.foreign_keys SELECT oskol.number_key(), k.oid, k.conrelid, k.confrelid, 'all', NULL, 'all', false
+        FROM (SELECT k.* FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE k.contype = 'f' AND k.conparentid = 0 AND n.nspname = schema AND c.relname = name
+        AND pg_has_role(caller, c.relowner, 'MEMBER')
+        AND columns = (SELECT array_agg(a.attname::text ORDER BY o.at) FROM unnest(k.conkey) WITH ORDINALITY AS o (number, at)
+            JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = o.number)
+        AND NOT EXISTS (SELECT FROM oskol.foreign_keys f WHERE f.key = k.oid)
+        ORDER BY k.oid DESC LIMIT 1) k;
+END
+$$;
 
 -- Sees to it that all foreign keys of a table and to it are kept as `places` says. The caller must own it.
 CREATE OR REPLACE FUNCTION oskol.keep_foreign_keys(schema text, name text, places json) RETURNS void
@@ -601,6 +624,18 @@ BEGIN
         (SELECT FROM pg_constraint k WHERE k.oid = f.key)) THEN
         PERFORM oskol.forget_foreign_keys();
     END IF;
+END
+$$;
+
+-- Keys of an older version: what notes them did not ask whether anybody will collect it, and their numbers came again.
+DO $$
+BEGIN
+    UPDATE oskol.key_numbers n SET highest = greatest(n.highest, (SELECT max(u.number) FROM oskol.unique_keys u),
+        (SELECT max(f.number) FROM oskol.foreign_keys f));
+    EXECUTE (SELECT coalesce(string_agg(replace(pg_catalog.pg_get_functiondef(p.oid), 'INSERT INTO oskol.key_changes', format(
+            'PERFORM oskol.check_collected(%s, TG_RELID); INSERT INTO oskol.key_changes', f.number)), ';'), '')
+        FROM oskol.foreign_keys f JOIN pg_catalog.pg_proc p ON p.pronamespace = 'oskol'::pg_catalog.regnamespace
+        AND p.proname IN ('refer_' || f.number, 'leave_' || f.number) AND p.prosrc !~ 'check_collected');
 END
 $$;
 

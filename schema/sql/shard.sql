@@ -36,6 +36,23 @@ BEGIN
 END
 $$;
 
+-- Waits until nobody else writes to tables of which every shard has a copy, and keeps writers out until this transaction ends: so
+-- a statement of several shards finds the same rows on each. `tables`: JSON, of each its quoted name, and whether it is to be
+-- written. In a function, as LOCK TABLE asks for more than the right to write some columns.
+CREATE OR REPLACE FUNCTION oskol.hold_writers(token text, tables text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    held record;
+BEGIN
+    PERFORM oskol.check_router(token);
+    FOR held IN SELECT (t.value ->> 0)::regclass AS name, (t.value ->> 1)::boolean AS writes
+            FROM json_array_elements(tables::json) WITH ORDINALITY t (value, ordinal) ORDER BY t.ordinal LOOP
+        -- Both modes keep writers out; SHARE lets several readers in, the other lets one writer in.
+        EXECUTE format('LOCK TABLE %s IN %s MODE', held.name, CASE WHEN held.writes THEN 'SHARE ROW EXCLUSIVE' ELSE 'SHARE' END);
+    END LOOP;
+END
+$$;
+
 -- The outcome of global transactions whose lead is this shard. The primary key decides between a late
 -- lead that commits and a recovery that aborts.
 CREATE TABLE IF NOT EXISTS oskol.decision (
@@ -73,6 +90,21 @@ BEGIN
     INSERT INTO oskol.decision (gid, outcome) VALUES (decide.gid, 'commit');
 END
 $$;
+REVOKE ALL ON FUNCTION oskol.decide(text) FROM PUBLIC;
+
+-- The same in a client's transaction, with the client's rights: nobody else's may be decided. `seal` is made with the shard's
+-- token, and good for this transaction only, as others may read the statement.
+CREATE OR REPLACE FUNCTION oskol.decide(gid text, seal text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF seal IS DISTINCT FROM (SELECT encode(sha256(convert_to(concat(s.token, '/', decide.gid), 'UTF8')), 'hex')
+            FROM oskol.secret s) THEN
+        RAISE EXCEPTION 'permission denied for a function of schema oskol' USING ERRCODE = '42501';
+    END IF;
+    PERFORM oskol.decide(decide.gid);
+END
+$$;
+GRANT EXECUTE ON FUNCTION oskol.decide(text, text) TO PUBLIC;
 
 -- From now on no transaction is decided here, until oskol.release_decisions() or the end of the connection. Waits for those
 -- that are being decided, for at most `patience` milliseconds, and as long again once others that stand still are ended.
@@ -209,3 +241,10 @@ LANGUAGE sql AS $$ SELECT oskol.only_through_the_router('oskol.reference_table')
 
 CREATE OR REPLACE FUNCTION oskol.local_table(relation text) RETURNS void
 LANGUAGE sql AS $$ SELECT oskol.only_through_the_router('oskol.local_table') $$;
+
+-- The values of a column lead to the shards of their rows (routes.sql).
+CREATE OR REPLACE FUNCTION oskol.route_by(relation text, column_name text) RETURNS void
+LANGUAGE sql AS $$ SELECT oskol.only_through_the_router('oskol.route_by') $$;
+
+CREATE OR REPLACE FUNCTION oskol.unroute_by(relation text, column_name text) RETURNS void
+LANGUAGE sql AS $$ SELECT oskol.only_through_the_router('oskol.unroute_by') $$;

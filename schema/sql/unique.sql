@@ -15,6 +15,8 @@ CREATE TABLE IF NOT EXISTS oskol.unique_keys (
     -- Attribute number of the shard key.
     key int2 NOT NULL
 );
+-- Rows that were there before the key is kept have no entry yet (CREATE UNIQUE INDEX CONCURRENTLY).
+ALTER TABLE oskol.unique_keys ADD COLUMN IF NOT EXISTS filling boolean NOT NULL DEFAULT false;
 GRANT SELECT ON oskol.unique_keys TO PUBLIC;
 
 -- Rows live within one transaction only: made by triggers, taken away before COMMIT.
@@ -46,6 +48,19 @@ BEGIN
 END
 $$;
 
+-- Forgets what this transaction has made and taken away again: the triggers of a deferrable key tell of each step.
+CREATE OR REPLACE FUNCTION oskol.net_changes(token text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM oskol.check_router(token);
+    DELETE FROM oskol.changes c USING (
+        SELECT n.sequence, row_number() OVER (PARTITION BY n.number, n.entry, n.adds ORDER BY n.sequence) AS ordinal,
+            least(count(*) FILTER (WHERE n.adds) OVER same, count(*) FILTER (WHERE NOT n.adds) OVER same) AS pairs
+            FROM oskol.changes n WINDOW same AS (PARTITION BY n.number, n.entry)) p
+        WHERE c.sequence = p.sequence AND p.ordinal <= p.pairs;
+END
+$$;
+
 -- Takes away what belongs to one key.
 CREATE OR REPLACE FUNCTION oskol.drop_unique_key(gone int4) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET client_min_messages = warning AS $$
@@ -53,8 +68,10 @@ BEGIN
     DELETE FROM oskol.unique_keys u WHERE u.number = gone;
     EXECUTE format('DROP FUNCTION IF EXISTS oskol.note_%1$s() CASCADE', gone);
     EXECUTE format('DROP FUNCTION IF EXISTS oskol.enter_%1$s(text, json, json)', gone);
+    EXECUTE format('DROP FUNCTION IF EXISTS oskol.fill_%1$s(text, json)', gone);
     EXECUTE format('DROP FUNCTION IF EXISTS oskol.holder_%1$s(json)', gone);
     EXECUTE format('DROP FUNCTION IF EXISTS oskol.hold_%1$s(json)', gone);
+    EXECUTE format('DROP FUNCTION IF EXISTS oskol.wanted_%1$s(json)', gone);
     EXECUTE (SELECT coalesce(string_agg(format('DROP FUNCTION %s', p.oid::regprocedure), ';'), '')
         FROM pg_proc p WHERE p.pronamespace = 'oskol'::regnamespace AND p.proname = 'route_' || gone);
     EXECUTE format('DROP TABLE IF EXISTS oskol.unique_%1$s', gone);
@@ -119,34 +136,63 @@ END
 $$;
 REVOKE ALL ON FUNCTION oskol.unique_key_query(oid, int2, text) FROM PUBLIC;
 
--- What notes the changes of one key. Written anew after every ALTER, as columns may have other names then.
-CREATE OR REPLACE FUNCTION oskol.write_note(number int4, key_index oid, key int2) RETURNS void
+-- The function `note_N`, which notes the entries that `come` and `gone` (SELECTs of bucket and entry) give. Where not `is_all`
+-- an UPDATE notes what differs only. `entries`: the table that TRUNCATE empties.
+CREATE OR REPLACE FUNCTION oskol.write_note_function(number int4, come text, gone text, is_all boolean, entries text)
+RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    come text := oskol.unique_key_query(key_index, key, 'come');
-    gone text := oskol.unique_key_query(key_index, key, 'gone');
 BEGIN
     EXECUTE format($outer$
         CREATE OR REPLACE FUNCTION oskol.note_%1$s() RETURNS trigger
         LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO, YMD'
         SET intervalstyle = 'postgres' SET bytea_output = 'hex' SET extra_float_digits = 1 SET timezone = 'UTC' AS $inner$
+        DECLARE
+            is_noted boolean;
         BEGIN
             IF TG_OP = 'INSERT' THEN
                 INSERT INTO oskol.changes (number, adds, bucket, entry) SELECT %1$s, true, bucket, entry FROM (%2$s) c;
+                is_noted := FOUND;
             ELSIF TG_OP = 'DELETE' THEN
                 INSERT INTO oskol.changes (number, adds, bucket, entry) SELECT %1$s, false, bucket, entry FROM (%3$s) g;
+                is_noted := FOUND;
             ELSIF TG_OP = 'UPDATE' THEN
                 INSERT INTO oskol.changes (number, adds, bucket, entry)
-                    SELECT %1$s, false, bucket, entry FROM (%3$s EXCEPT ALL %2$s) g;
+                    SELECT %1$s, false, bucket, entry FROM (%3$s %4$s) g;
+                is_noted := FOUND;
                 INSERT INTO oskol.changes (number, adds, bucket, entry)
-                    SELECT %1$s, true, bucket, entry FROM (%2$s EXCEPT ALL %3$s) c;
+                    SELECT %1$s, true, bucket, entry FROM (%2$s %5$s) c;
+                is_noted := is_noted OR FOUND;
             ELSE
-                -- TRUNCATE reaches every shard, and each clears its own entries.
-                TRUNCATE oskol.unique_%1$s;
+                -- A router has TRUNCATE reach every shard, and each clears its own entries.
+                IF NOT oskol.is_routed() THEN
+                    PERFORM oskol.refuse_note(TG_RELID);
+                END IF;
+                TRUNCATE %6$s;
+            END IF;
+            IF is_noted THEN
+                PERFORM oskol.check_collected(%1$s, TG_RELID);
             END IF;
             RETURN NULL;
         END
-        $inner$ $outer$, number, come, gone);
+        $inner$ $outer$, number, come, gone, CASE WHEN is_all THEN '' ELSE 'EXCEPT ALL ' || come END,
+        CASE WHEN is_all THEN '' ELSE 'EXCEPT ALL ' || gone END, entries);
+END
+$$;
+REVOKE ALL ON FUNCTION oskol.write_note_function(int4, text, text, boolean, text) FROM PUBLIC;
+
+-- What notes the changes of one key. Written anew after every ALTER, as columns may have other names then.
+-- A deferrable key is looked at row by row, when it is due. While a key is being filled an UPDATE notes all its rows: one
+-- that has moved behind the place where the filling is would have no entry.
+CREATE OR REPLACE FUNCTION oskol.write_note(number int4, key_index oid, key int2) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    is_deferrable boolean := (SELECT NOT i.indimmediate FROM pg_index i WHERE i.indexrelid = key_index);
+    is_all boolean := coalesce((SELECT u.filling FROM oskol.unique_keys u WHERE u.number = write_note.number), false);
+BEGIN
+    PERFORM oskol.write_note_function(number,
+        oskol.unique_key_query(key_index, key, CASE WHEN is_deferrable THEN '(SELECT NEW.*) AS come' ELSE 'come' END),
+        oskol.unique_key_query(key_index, key, CASE WHEN is_deferrable THEN '(SELECT OLD.*) AS gone' ELSE 'gone' END),
+        is_all, format('oskol.unique_%s', number));
 END
 $$;
 REVOKE ALL ON FUNCTION oskol.write_note(int4, oid, int2) FROM PUBLIC;
@@ -187,6 +233,19 @@ BEGIN
             INSERT INTO oskol.unique_%1$s SELECT %5$s, (e->>%3$s)::%4$s FROM json_array_elements(come) e ORDER BY 1;
         END
         $inner$ $outer$, number, listed.same, listed.columns, key_type, listed.given);
+    -- Of rows that were there before the key was kept: whoever has written one since has made the same entry.
+    EXECUTE format($outer$
+        CREATE OR REPLACE FUNCTION oskol.fill_%1$s(token text, come json) RETURNS void
+        LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO, YMD'
+        SET intervalstyle = 'postgres' SET timezone = 'UTC' AS $inner$
+        BEGIN
+            PERFORM oskol.check_router(token);
+            INSERT INTO oskol.unique_%1$s SELECT %5$s, (e->>%3$s)::%4$s FROM json_array_elements(come) e ORDER BY 1
+                ON CONFLICT DO NOTHING;
+            INSERT INTO oskol.unique_%1$s SELECT %5$s, (e->>%3$s)::%4$s FROM json_array_elements(come) e
+                WHERE NOT EXISTS (SELECT FROM oskol.unique_%1$s u WHERE %2$s AND u.key = (e->>%3$s)::%4$s) ORDER BY 1;
+        END
+        $inner$ $outer$, number, listed.same, listed.columns, key_type, listed.given);
 END
 $$;
 REVOKE ALL ON FUNCTION oskol.write_enter(int4, oid, text) FROM PUBLIC;
@@ -213,9 +272,9 @@ END
 $$;
 REVOKE ALL ON FUNCTION oskol.write_route(int4, oid) FROM PUBLIC;
 
--- For a row that is in conflict with a new one: `holder_N`, the bucket of the row that has the values of an entry, and
--- `hold_N`, which locks that row, with the caller's own rights, and tells whether it is there. Written anew after
--- every ALTER.
+-- For a row that is in conflict with a new one: `holder_N`, the bucket of the row that has the values of an entry,
+-- `hold_N`, which locks that row, with the caller's own rights, and tells whether it is there, and `wanted_N`, the entries
+-- that rows would have if they were inserted (a JSON array of objects, by the columns' names). Written anew after every ALTER.
 CREATE OR REPLACE FUNCTION oskol.write_hold(number int4, key_index oid) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -252,6 +311,24 @@ BEGIN
         $inner$ $outer$, number, format('SELECT true FROM ONLY %%s WHERE %s AND %s FOR NO KEY UPDATE',
             replace(stored, '%', '%%'),
             replace(coalesce(pg_get_expr(wanted.indpred, wanted.indrelid), 'true'), '%', '%%')), wanted.indrelid);
+    EXECUTE (SELECT format($outer$
+        CREATE OR REPLACE FUNCTION oskol.wanted_%1$s(given json) RETURNS TABLE (at int8, bucket int4, entry text)
+        LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO, YMD'
+        SET intervalstyle = 'postgres' SET bytea_output = 'hex' SET extra_float_digits = 1 SET timezone = 'UTC' AS $inner$
+        BEGIN
+            RETURN QUERY EXECUTE format(%2$L, %3$s::oid::regclass) USING given;
+        END
+        $inner$ $outer$, number, replace(replace(format(
+            'SELECT made.oskol_at, (hash_record_extended(ROW(%1$s), 0) & 4095)::int4, to_json(ARRAY[%2$s])::text '
+            'FROM (SELECT oskol_at, %3$s FROM (SELECT row_number() OVER () AS oskol_at, r.* '
+            'FROM json_populate_recordset(NULL::@oskol_table@, $1) r) given WHERE %4$s) made WHERE %5$s',
+            string_agg(c.hashed, ', ' ORDER BY c.ordinal), string_agg(format('v%s::text', c.ordinal), ', ' ORDER BY c.ordinal),
+            string_agg(format('(%s) AS v%s', c.expression, c.ordinal), ', ' ORDER BY c.ordinal),
+            coalesce(pg_get_expr(wanted.indpred, wanted.indrelid), 'true'),
+            CASE WHEN wanted.indnullsnotdistinct THEN 'true'
+                ELSE string_agg(format('v%s IS NOT NULL', c.ordinal), ' AND ') END), '%', '%%'), '@oskol_table@', '%s'),
+            wanted.indrelid)
+        FROM oskol.unique_key_columns(key_index) c);
 END
 $$;
 REVOKE ALL ON FUNCTION oskol.write_hold(int4, oid) FROM PUBLIC;
@@ -288,22 +365,61 @@ END
 $$;
 REVOKE ALL ON FUNCTION oskol.check_unique_key(oid) FROM PUBLIC;
 
--- Begins to keep one unique index; the entries of the rows that are there are noted.
+-- The triggers that call `note_N`, whose names begin with `prefix`: after a statement, or after each row.
+CREATE OR REPLACE FUNCTION oskol.write_note_triggers(number int4, kept oid, prefix text, by_row boolean) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET allow_system_table_mods = on AS $$
+DECLARE
+    event record;
+BEGIN
+    FOR event IN SELECT * FROM (VALUES ('INSERT', 'REFERENCING NEW TABLE AS come'),
+        ('DELETE', 'REFERENCING OLD TABLE AS gone'),
+        ('UPDATE', 'REFERENCING OLD TABLE AS gone NEW TABLE AS come'), ('TRUNCATE', '')) AS e (name, tables)
+    LOOP
+        EXECUTE format('CREATE TRIGGER %I AFTER %s ON %s %s FOR EACH %s EXECUTE FUNCTION oskol.note_%s()',
+            prefix || lower(event.name), event.name, kept::regclass, CASE WHEN by_row THEN '' ELSE event.tables END,
+            CASE WHEN by_row AND event.name <> 'TRUNCATE' THEN 'ROW' ELSE 'STATEMENT' END, number);
+    END LOOP;
+    -- Not a trigger of the user's: not shown, not dumped, not switched off with the user's own.
+    UPDATE pg_trigger t SET tgisinternal = true WHERE t.tgrelid = kept AND starts_with(t.tgname, prefix);
+END
+$$;
+REVOKE ALL ON FUNCTION oskol.write_note_triggers(int4, oid, text, boolean) FROM PUBLIC;
+
+-- What calls `note_N`: after a statement, or, of a deferrable key, for each row when the user's constraint is due.
+CREATE OR REPLACE FUNCTION oskol.write_unique_triggers(number int4, kept oid, key_index oid) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET allow_system_table_mods = on AS $$
+DECLARE
+    wanted pg_constraint;
+    prefix text := format('oskol_unique_%s_', number);
+BEGIN
+    SELECT * INTO wanted FROM pg_constraint k WHERE k.conindid = key_index AND k.conrelid = kept AND k.contype IN ('p', 'u')
+        AND k.condeferrable;
+    PERFORM oskol.write_note_triggers(number, kept, prefix, wanted.oid IS NOT NULL);
+    -- SET CONSTRAINTS finds it by its constraint.
+    UPDATE pg_trigger t SET tgconstraint = wanted.oid, tgdeferrable = true, tginitdeferred = wanted.condeferred
+        WHERE wanted.oid IS NOT NULL AND t.tgrelid = kept AND (t.tgtype & 1) = 1 AND starts_with(t.tgname, prefix);
+END
+$$;
+REVOKE ALL ON FUNCTION oskol.write_unique_triggers(int4, oid, oid) FROM PUBLIC;
+
+-- Begins to keep one unique index; the entries of the rows that are there are noted, or, `later`, are not yet.
 -- `wanted`: its number, on a shard that is to have those of the others.
 DROP FUNCTION IF EXISTS oskol.keep_unique_key(oid, oid, int2);
-CREATE OR REPLACE FUNCTION oskol.keep_unique_key(kept oid, key_index oid, key int2, wanted int4 DEFAULT NULL) RETURNS void
+DROP FUNCTION IF EXISTS oskol.keep_unique_key(oid, oid, int2, int4);
+CREATE OR REPLACE FUNCTION oskol.keep_unique_key(kept oid, key_index oid, key int2, wanted int4 DEFAULT NULL,
+    later boolean DEFAULT false) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET allow_system_table_mods = on AS $$
 #variable_conflict use_variable
 DECLARE
-    number int4 := coalesce(wanted, (SELECT coalesce(max(u.number), 0) + 1 FROM oskol.unique_keys u));
+    number int4 := oskol.number_key(wanted);
     key_type text := (SELECT format_type(a.atttypid, -1) FROM pg_attribute a
         WHERE a.attrelid = kept AND a.attnum = key);
     event record;
     listed record;
 BEGIN
     PERFORM oskol.check_unique_key(key_index);
-    INSERT INTO oskol.unique_keys VALUES (number, kept, key_index, key);
+    INSERT INTO oskol.unique_keys (number, relation, index, key, filling) VALUES (number, kept, key_index, key, later);
     SELECT string_agg(format('v%s %s', c.ordinal, c.declared), ', ') AS columns,
         string_agg(format('v%s %s', c.ordinal, c.operators), ', ') AS indexed
         INTO listed FROM oskol.unique_key_columns(key_index) c;
@@ -315,21 +431,16 @@ BEGIN
     PERFORM oskol.write_enter(number, key_index, key_type);
     PERFORM oskol.write_route(number, key_index);
     PERFORM oskol.write_hold(number, key_index);
-    FOR event IN SELECT * FROM (VALUES ('INSERT', 'REFERENCING NEW TABLE AS come'),
-        ('DELETE', 'REFERENCING OLD TABLE AS gone'),
-        ('UPDATE', 'REFERENCING OLD TABLE AS gone NEW TABLE AS come'), ('TRUNCATE', '')) AS e (name, tables)
-    LOOP
-        EXECUTE format('CREATE TRIGGER %I AFTER %s ON %s %s FOR EACH STATEMENT EXECUTE FUNCTION oskol.note_%s()',
-            format('oskol_unique_%s_%s', number, lower(event.name)), event.name, kept::regclass, event.tables, number);
-    END LOOP;
-    -- Not a trigger of the user's: not shown, not dumped, not switched off with the user's own.
-    UPDATE pg_trigger t SET tgisinternal = true
-        WHERE t.tgrelid = kept AND starts_with(t.tgname, format('oskol_unique_%s_', number));
+    IF later THEN
+        UPDATE pg_index i SET indisvalid = false WHERE i.indexrelid = key_index;
+        RETURN;
+    END IF;
+    PERFORM oskol.write_unique_triggers(number, kept, key_index);
     EXECUTE format('INSERT INTO oskol.changes (number, adds, bucket, entry) SELECT %s, true, bucket, entry FROM (%s) c',
         number, oskol.unique_key_query(key_index, key, kept::regclass::text));
 END
 $$;
-REVOKE ALL ON FUNCTION oskol.keep_unique_key(oid, oid, int2, int4) FROM PUBLIC;
+REVOKE ALL ON FUNCTION oskol.keep_unique_key(oid, oid, int2, int4, boolean) FROM PUBLIC;
 
 -- Sees to it that all unique keys of a sharded table that do not contain its shard key are kept, and those
 -- that are kept go by the columns' names of today. The caller must own the table.
@@ -352,7 +463,7 @@ BEGIN
     PERFORM oskol.write_note(u.number, u.index, u.key), oskol.write_hold(u.number, u.index)
         FROM oskol.unique_keys u WHERE u.relation = kept.oid;
     FOR missing IN SELECT i.indexrelid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
-        WHERE i.indrelid = kept.oid AND i.indisunique
+        WHERE i.indrelid = kept.oid AND i.indisunique AND i.indisvalid
         AND key_number <> ALL ((i.indkey::int2[])[0:i.indnkeyatts - 1])
         AND NOT EXISTS (SELECT FROM oskol.unique_keys u WHERE u.index = i.indexrelid)
         ORDER BY c.relname
@@ -394,6 +505,12 @@ BEGIN
             WHERE a.attrelid = u.relation AND a.attnum = u.key)) FROM oskol.unique_keys u;
     EXECUTE (SELECT coalesce(string_agg(format('DROP FUNCTION IF EXISTS oskol.enter_%s(json, json)', u.number), ';'), '')
         FROM oskol.unique_keys u);
+    -- Deferrable ones had triggers for each statement.
+    EXECUTE (SELECT coalesce(string_agg(format('DROP TRIGGER %I ON %s', t.tgname, t.tgrelid::pg_catalog.regclass), ';'), '')
+        FROM oskol.unique_keys u JOIN pg_catalog.pg_index i ON i.indexrelid = u.index AND NOT i.indimmediate
+        JOIN pg_catalog.pg_trigger t ON t.tgrelid = u.relation AND starts_with(t.tgname, format('oskol_unique_%s_', u.number)));
+    PERFORM oskol.write_unique_triggers(u.number, u.relation, u.index)
+        FROM oskol.unique_keys u JOIN pg_catalog.pg_index i ON i.indexrelid = u.index AND NOT i.indimmediate;
 END
 $$;
 

@@ -7,6 +7,7 @@ mod links;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::admission::Applied;
 use crate::document::{ColumnRow, Document, FunctionRow, RelationRow, RuleRow};
 use crate::mentions;
 use crate::rules::{KeyType, Placement, RulePlacement};
@@ -70,6 +71,14 @@ impl Builder {
         self.add_owners(&mut relations);
         self.add_view_contents(&mut relations);
         let has_entries = entries::mark(&mut relations);
+        let defers_entries = relations.values().any(|relation| {
+            let mut keys = relation.unique_keys.iter();
+            keys.any(|key| {
+                key.entries
+                    .as_ref()
+                    .is_some_and(|entries| entries.deferrable)
+            })
+        });
         let kept_keys = self.kept_keys();
         let state = self.session_state();
         for oid in &state.relations {
@@ -81,6 +90,7 @@ impl Builder {
         let any_leaves_state = self.unnamed_leave_state(&state.functions);
         let mut snapshot = self.without_relations();
         snapshot.has_entries = has_entries;
+        snapshot.defers_entries = defers_entries;
         snapshot.has_session_state = state.functions.contains(&true);
         snapshot.any_leaves_state = any_leaves_state;
         snapshot.kept_keys = kept_keys;
@@ -112,6 +122,11 @@ impl Builder {
             .map(|row| (row.oid, row.base));
         Snapshot {
             epoch: self.document.epoch,
+            applied: {
+                let (number, digest) = self.document.applied;
+                Applied { number, digest }
+            },
+            highest_key: self.document.highest_key,
             domains: domains.collect(),
             types: types
                 .into_iter()

@@ -6,12 +6,17 @@ use serde::Deserialize;
 #[derive(Debug, Deserialize)]
 pub(crate) struct Document {
     pub epoch: u64,
+    /// Number and digest of `oskol.applied`.
+    #[serde(default)]
+    pub applied: (i64, i64),
     pub schemas: Vec<String>,
     pub rules: Vec<RuleRow>,
     pub relations: Vec<RelationRow>,
     /// Ordered by relation, then by attribute number.
     pub columns: Vec<ColumnRow>,
     pub keys: Vec<KeyRow>,
+    pub routes: Vec<RouteRow>,
+    pub highest_key: u32,
     pub foreign_keys: Vec<ForeignKeyRow>,
     /// (child, parent)
     pub parents: Vec<(u32, u32)>,
@@ -98,6 +103,17 @@ pub(crate) struct KeyRow {
     /// Where it holds over all shards by entries: its number, and its columns as PostgreSQL names them.
     pub number: Option<u32>,
     pub named: Option<String>,
+    /// Attribute numbers of all columns that it reads.
+    pub reads: Option<Vec<i16>>,
+    pub filling: bool,
+    pub deferrable: bool,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct RouteRow {
+    pub relation: u32,
+    pub number: u32,
+    pub column: i16,
 }
 
 #[derive(Debug, Deserialize)]

@@ -4,6 +4,7 @@
 //! an immutable [`Snapshot`], and maps between the shards' OIDs ([`oids::OidMap`]). Must never know:
 //! sockets, the router, where a bucket lives.
 
+pub mod admission;
 mod build;
 mod document;
 mod mentions;
@@ -13,10 +14,11 @@ mod session_state;
 pub mod snapshot;
 pub mod sql;
 
+pub use admission::{Admission, Applied};
 pub use build::DocumentError;
 pub use rules::{KeyType, Placement, TableRule};
 pub use session_state::leaves_state;
 pub use snapshot::{
     ChildAt, Column, DefaultValue, Entries, ForeignKey, Function, KeptKey, KeyAction, ParentAt,
-    Relation, RelationKind, Snapshot, UniqueKey, View,
+    Relation, RelationKind, RoutingIndex, Snapshot, UniqueKey, View,
 };

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use crate::admission::Applied;
 use crate::rules::{KeyType, Placement};
 
 /// Everything a plan may depend on, but for values and topology.
@@ -10,6 +11,8 @@ use crate::rules::{KeyType, Placement};
 pub struct Snapshot {
     /// Grows by one at each change of the catalog (DDL, table rules). Plans are cached per epoch.
     pub epoch: u64,
+    /// The changes of the schema that it has.
+    pub applied: Applied,
     /// By schema, then by relation name.
     pub relations: HashMap<String, HashMap<String, Arc<Relation>>>,
     /// Functions made by users (not `pg_catalog`), by name (all overloads, any schema).
@@ -26,8 +29,12 @@ pub struct Snapshot {
     pub user_operators: HashSet<String>,
     /// Casts made by users, as (source, target) oids on the home shard.
     pub user_casts: HashSet<(u32, u32)>,
-    /// Some unique key is kept by entries.
+    /// The highest number that a key over shards has had: it is known which keys are newer than this snapshot.
+    pub highest_key: u32,
+    /// Some unique key, or routing index, is kept by entries.
     pub has_entries: bool,
+    /// A unique key that is kept by entries is deferrable.
+    pub defers_entries: bool,
     /// Some function may leave something behind in the session that ran it.
     pub has_session_state: bool,
     /// An operator, a cast or the like may leave something behind in a session: so any statement may.
@@ -85,6 +92,8 @@ pub struct Relation {
     pub columns: Vec<Column>,
     /// Unique and primary keys and unique indexes.
     pub unique_keys: Vec<UniqueKey>,
+    /// Columns whose values lead to the shards of their rows.
+    pub routing_indexes: Vec<RoutingIndex>,
     pub foreign_keys: Vec<ForeignKey>,
     /// For a view: the relations it reads, transitively and through other views, as (schema, name);
     /// the views in between are named too.
@@ -103,7 +112,7 @@ pub struct Relation {
     pub has_user_triggers: bool,
     pub has_row_security: bool,
     pub accept_unenforced: bool,
-    /// A write to it may change values of unique keys that are kept by entries, of this table or another, or rows of
+    /// A write to it may change values of unique keys or routing indexes, of this table or another, or rows of
     /// foreign keys that are kept over shards.
     pub changes_entries: bool,
     /// Its use may call a function that leaves something behind in the session, e.g. by a trigger.
@@ -200,6 +209,21 @@ pub struct Entries {
     pub number: u32,
     /// Its columns and expressions as PostgreSQL's errors name them.
     pub columns: String,
+    /// Indexes of all columns that its expressions and its condition read; `None`: not known.
+    pub reads: Option<Vec<usize>>,
+    /// Not all rows have their entries yet.
+    pub filling: bool,
+    /// It may be violated until the end of a transaction.
+    pub deferrable: bool,
+}
+
+/// A column with an entry for each of its rows (`schema/sql/routes.sql`).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RoutingIndex {
+    /// Of its objects in schema `oskol`, on every shard the same.
+    pub number: u32,
+    /// Index into `columns`.
+    pub column: usize,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

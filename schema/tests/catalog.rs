@@ -442,16 +442,28 @@ async fn the_first_word_in_the_decision_table_counts() {
     let client = database(&server, "decisions", 1).await;
     run(&client, "CREATE ROLE app LOGIN").await;
     let app = connect(&server, "app", "decisions").await;
-    run(&app, "SELECT oskol.decide('g1')").await;
+    assert_eq!(state(&app, "SELECT oskol.decide('g1')").await, "42501");
+    let seal = async |gid: &str| {
+        let sql = format!(
+            "SELECT encode(sha256(convert_to(token || '/{gid}', 'UTF8')), 'hex') FROM oskol.secret"
+        );
+        format!(
+            "SELECT oskol.decide('{gid}', '{}')",
+            text(&client, &sql).await
+        )
+    };
+    let other = seal("g1").await.replace("'g1'", "'g2'");
+    assert_eq!(state(&app, &other).await, "42501", "of another one");
+    run(&app, &seal("g1").await).await;
     assert_eq!(text(&client, "SELECT oskol.settle('g1')").await, "commit");
     assert_eq!(text(&client, "SELECT oskol.settle('g2')").await, "abort");
-    assert_eq!(state(&app, "SELECT oskol.decide('g2')").await, "23505");
+    assert_eq!(state(&app, &seal("g2").await).await, "23505");
     assert_eq!(state(&app, "SELECT oskol.settle('g3')").await, "42501");
     assert_eq!(
         state(&app, "SELECT oskol.shard_table('t', 'id')").await,
         "0A000"
     );
-    run(&app, "BEGIN; SELECT oskol.decide('g4')").await;
+    run(&app, &format!("BEGIN; {}", seal("g4").await)).await;
     let (settled, ()) = tokio::join!(
         text(&client, "SELECT oskol.settle('g4')"),
         run(&app, "COMMIT")

@@ -21,7 +21,7 @@ use serde::Deserialize;
 use crate::models::Cursor;
 use crate::{App, Error};
 
-pub use caller::Caller;
+pub use caller::{Caller, Writer};
 pub use problem::Problem;
 
 /// Largest body of JSON.

@@ -87,13 +87,13 @@ pub struct SeedOptions {
     #[command(flatten)]
     pub config: Config,
     /// People of the town.
-    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(10..=100_000))]
+    #[arg(long, env = "SOCIAL_PEOPLE", default_value_t = 200, value_parser = clap::value_parser!(u32).range(10..=100_000))]
     pub people: u32,
     /// The same seed makes the same town.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
     /// Posts with a picture that is drawn, and people with a face; 0: none.
-    #[arg(long, default_value_t = 60)]
+    #[arg(long, env = "SOCIAL_PICTURES", default_value_t = 60)]
     pub pictures: u32,
     /// Do nothing where there are people already; otherwise that is an error.
     #[arg(long)]

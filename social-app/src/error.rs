@@ -34,6 +34,8 @@ pub enum Error {
         kind: &'static str,
         detail: String,
     },
+    #[error("the work took too long")]
+    TookTooLong,
     #[error("the database: {0}")]
     Database(#[from] tokio_postgres::Error),
     #[error("the database: {0}")]
@@ -69,9 +71,15 @@ impl Error {
         match self {
             Error::Database(error) => unavailable(error),
             Error::Pool(deadpool_postgres::PoolError::Backend(error)) => unavailable(error),
-            Error::Pool(_) => true,
+            Error::Pool(_) | Error::TookTooLong => true,
             _ => false,
         }
+    }
+
+    /// The database, or a part of it, is not there. Work that took too long is none of these: it may do so each time.
+    pub fn is_outage(&self) -> bool {
+        let timed_out = self.sqlstate() == Some(&SqlState::QUERY_CANCELED);
+        self.is_unavailable() && !timed_out && !matches!(self, Error::TookTooLong)
     }
 
     /// Name of the violated constraint's column, where it is a duplicate of another row.

@@ -1,12 +1,13 @@
 //! Pictures and videos: received within limits, checked by what is in them, made into sizes by background jobs, kept in an object
 //! store and served from there as by a small CDN.
 //!
-//! `receive`, `kind`, `whole`, `container` and `picture` know one file and nothing else; `desk` bounds how many are worked on at a
-//! time; `shelf` has the rows of `media` and the jobs; `store` and `names` are the object store; `upload` and `serve` speak HTTP;
+//! `receive`, `kind`, `whole`, `container` and `picture` know one file and nothing else; `desk` and
+//! `decoders` bound how many are worked on at a time; `shelf` has the rows of `media` and the jobs; `store` and `names` are the object store; `upload` and `serve` speak HTTP;
 //! `show` is a page's part.
 
 mod conditions;
 mod container;
+mod decoders;
 mod desk;
 mod kind;
 mod limits;
@@ -32,6 +33,7 @@ use deadpool_postgres::GenericClient;
 use object_store::ObjectStore;
 use object_store::aws::AmazonS3Builder;
 use object_store::local::LocalFileSystem;
+use object_store::prefix::PrefixStore;
 use serde::{Deserialize, Serialize};
 
 use crate::{App, Error, db};
@@ -73,14 +75,38 @@ pub struct Attachment {
 pub const ATTACHMENT: &str = "json_build_object('owner_id', m.owner_id, 'id', m.id, 'kind', m.kind, 'hash', m.hash, 'mime', m.mime, \
     'width', m.width, 'height', m.height, 'placeholder', m.placeholder, 'alt', m.alt, 'state', m.state, 'variants', m.variants)";
 
-/// `s3://bucket/path` with credentials from the environment, or a directory, which is made.
-pub fn open_store(place: &str) -> anyhow::Result<Arc<dyn ObjectStore>> {
-    if place.starts_with("s3://") {
-        let store = AmazonS3Builder::from_env().with_url(place).build();
-        return Ok(Arc::new(store.context("the media store")?));
+/// `s3://bucket/path` with credentials and the like from the environment's `AWS_*`, or a directory, which is made.
+pub fn open_store(
+    place: &str,
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> anyhow::Result<Arc<dyn ObjectStore>> {
+    if let Some(place) = place.strip_prefix("s3://") {
+        return open_s3(place, environment).context("the media store");
     }
     std::fs::create_dir_all(place).with_context(|| format!("media directory {place}"))?;
     Ok(Arc::new(LocalFileSystem::new_with_prefix(place)?))
+}
+
+fn open_s3(
+    place: &str,
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> anyhow::Result<Arc<dyn ObjectStore>> {
+    let (bucket, path) = place.split_once('/').unwrap_or((place, ""));
+    let mut builder = AmazonS3Builder::new();
+    for (name, value) in environment {
+        // Others of this kind are not the store's.
+        if name.starts_with("AWS_")
+            && let Ok(key) = name.to_ascii_lowercase().parse()
+        {
+            builder = builder.with_config(key, value);
+        }
+    }
+    let store = builder.with_bucket_name(bucket).build()?;
+    let path = object_store::path::Path::parse(path)?;
+    Ok(match path.as_ref() {
+        "" => Arc::new(store),
+        _ => Arc::new(PrefixStore::new(store, path)),
+    })
 }
 
 /// Served beside the pages: `/media/...`.

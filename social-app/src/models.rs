@@ -13,6 +13,7 @@ pub mod follows;
 pub mod friends;
 pub mod likes;
 pub mod messages;
+pub mod names;
 pub mod notifications;
 pub mod passwords;
 pub mod people;

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
-use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -30,7 +30,7 @@ use axum::routing::get;
 use crate::{App, Error, api, db, media, metrics};
 
 pub use failure::{Failure, log, retry_after};
-pub use session::{SESSION_COOKIE, address, csrf_of, is_ours, token_of};
+pub use session::{SESSION_COOKIE, address, csrf_of, is_of_session, token_of};
 
 /// Longest work on one page or API call. Uploads and live news take longer, and bound themselves.
 const LONGEST: Duration = Duration::from_secs(30);
@@ -67,9 +67,18 @@ pub fn router(app: App) -> Router {
 }
 
 async fn bounded(request: Request, next: Next) -> Response {
+    let uri = request.uri().clone();
     match tokio::time::timeout(LONGEST, next.run(request)).await {
         Ok(response) => response,
-        Err(_) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        Err(_) => told(&uri, Error::TookTooLong),
+    }
+}
+
+/// The error in the words of whoever asked: a program, or a person.
+fn told(uri: &Uri, error: Error) -> Response {
+    match uri.path().starts_with("/api/") {
+        true => api::Problem(error).into_response(),
+        false => Failure(error).into_response(),
     }
 }
 
@@ -128,10 +137,7 @@ async fn metrics_text(State(app): State<App>) -> Response {
     (plain, metrics::text(&app)).into_response()
 }
 
-async fn nothing_here(method: Method, uri: axum::http::Uri) -> Response {
+async fn nothing_here(method: Method, uri: Uri) -> Response {
     tracing::debug!(%method, "no such page");
-    match uri.path().starts_with("/api/") {
-        true => api::Problem(Error::NotFound).into_response(),
-        false => Failure(Error::NotFound).into_response(),
-    }
+    told(&uri, Error::NotFound)
 }

@@ -1,7 +1,7 @@
 // Enhances pages that work without it: parts are replaced instead of pages, lists go on by themselves, news comes live.
 "use strict";
 (() => {
-  const { csrf, live } = document.body.dataset;
+  const { csrf, live, me } = document.body.dataset;
   const announce = document.querySelector("#toasts");
 
   function toast(content) {
@@ -41,13 +41,21 @@
       form.replaceWith(made);
       if (held) fresh?.querySelector("button")?.focus();
     },
-    parent: (form) => form.closest("li").remove(),
-    actions: (form, made) => form.closest(".actions").replaceWith(made),
+    parent: (form) => {
+      form.closest("li").remove();
+      commented(-1);
+    },
+    profile: (form, made) => {
+      const held = form.contains(document.activeElement) && form.getAttribute("action");
+      form.closest(".profile").replaceWith(made);
+      if (held) document.querySelector(`.profile form[action="${held}"] button`)?.focus();
+    },
     prepend: (form, made) => {
       const section = form.closest("section");
       section.querySelector("[data-list]").prepend(made);
       section.querySelector(".empty")?.remove();
       form.reset();
+      commented(1);
     },
     talk: (form, made) => {
       addMessages(form.closest(".talk").querySelector("[data-talk]"), made);
@@ -76,11 +84,18 @@
     }
   });
 
+  // The number beside the post whose comments these are; one as short as 1.2k stays.
+  function commented(by) {
+    const number = document.querySelector("[data-comment-count]");
+    if (number && /^\d+$/.test(number.textContent)) number.textContent = Math.max(0, Number(number.textContent) + by);
+  }
+
   function composed(form, made) {
     document.querySelector("#feed .empty")?.remove();
     document.querySelector("#feed")?.prepend(made);
     form.reset();
     form.querySelector("[data-previews]").replaceChildren();
+    watchGalleries();
   }
 
   // Enter sends where one line is usual; Shift and Enter begins a new one.
@@ -108,12 +123,30 @@
       const next = made.querySelector("[data-more]");
       link.replaceWith(made);
       if (next) ends.observe(next);
+      watchGalleries();
     } catch {
       delete link.dataset.busy; // It is still a link.
     }
   }
   const watchEnds = () => document.querySelectorAll("[data-more]:not([data-busy])").forEach((link) => ends.observe(link));
   watchEnds();
+
+  // Pictures that are being made ready come when they are.
+  async function settle(gallery) {
+    for (let tries = 0, pause = 400; tries < 12 && gallery.isConnected; tries++, pause *= 1.5) {
+      await new Promise((over) => setTimeout(over, pause));
+      try {
+        const made = (await fragment(gallery.dataset.gallery)).firstElementChild;
+        if (!made) return;
+        if (!("gallery" in made.dataset)) return gallery.replaceWith(made);
+      } catch { /* The next time, perhaps. */ }
+    }
+  }
+  const watchGalleries = () => document.querySelectorAll("[data-gallery]:not([data-busy])").forEach((gallery) => {
+    gallery.dataset.busy = "1";
+    settle(gallery);
+  });
+  watchGalleries();
 
   // Search as one types.
   const search = document.querySelector("[data-search]");
@@ -182,6 +215,12 @@
     if (inbox) inbox.replaceChildren(await fragment(inbox.dataset.refresh));
   }
 
+  // One's own numbers, where they are to be seen.
+  async function ownProfile() {
+    const profile = document.querySelector(`[data-profile="/people/${me}/head"]`);
+    if (profile) profile.replaceWith(await fragment(profile.dataset.profile));
+  }
+
   function badge(name, number) {
     const element = document.querySelector(`[data-badge=${name}]`);
     if (!element) return;
@@ -197,6 +236,7 @@
     known = now;
     try {
       if (!before || now.messages !== before.messages || now.number !== before.number) await newMessages();
+      if (before && (now.notifications !== before.notifications || now.number !== before.number)) await ownProfile();
       if (before && now.notifications > before.notifications) {
         const line = (await fragment("/notifications/latest")).firstElementChild;
         if (line) toast(line);

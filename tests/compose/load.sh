@@ -4,7 +4,7 @@ write() {
     local account=$1 said outcome begun ended
     while [ ! -e /tmp/stop ]; do
         begun=${EPOCHREALTIME/./}
-        if said=$(timeout 30 psql -h router -p 6432 -U postgres -X -q -v ON_ERROR_STOP=1 \
+        if said=$(timeout "${STATEMENT_TIMEOUT:-30}" psql -h router -p 6432 -U postgres -X -q -v ON_ERROR_STOP=1 \
             -c "insert into ledger (account, amount) values ($account, 1)" postgres 2>&1); then
             outcome=ok
         else

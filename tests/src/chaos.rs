@@ -1,10 +1,11 @@
 //! Work on a cluster whose routers and shards are killed at random meanwhile: a bank, and lists that are appended to.
 //!
-//! [`bank`] moves money and counts it the whole time, [`appends`] records a history for [`crate::history`]. Both run for a
-//! given time, in `cargo test` for some seconds; long runs: CONTRIBUTING.md.
+//! [`bank`] moves money and counts it the whole time, [`appends`] records a history for [`crate::history`], [`constraints`] writes
+//! rows with unique and foreign keys over shards. All run for a given time, in `cargo test` for some seconds; long runs: CONTRIBUTING.md.
 
 pub mod appends;
 pub mod bank;
+pub mod constraints;
 mod ground;
 mod killer;
 

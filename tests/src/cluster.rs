@@ -15,7 +15,7 @@ use crate::standby::Standby;
 use crate::{Database, PATIENCE, connect, template};
 
 /// Settings of every test server: nothing survives a crash of the machine, and nothing has to.
-const SETTINGS: [(&str, &str); 7] = [
+const SETTINGS: [(&str, &str); 8] = [
     ("fsync", "off"),
     ("full_page_writes", "off"),
     ("shared_buffers", "32MB"),
@@ -23,6 +23,8 @@ const SETTINGS: [(&str, &str); 7] = [
     ("max_prepared_transactions", "300"),
     ("logging_collector", "off"),
     ("log_statement", "none"),
+    // Compiling a plan takes longer than any test's statement.
+    ("jit", "off"),
 ];
 
 #[derive(Debug, Clone, Default)]

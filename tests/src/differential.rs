@@ -15,7 +15,7 @@ mod sql;
 mod summary;
 mod tables;
 mod talk;
-mod transaction;
+pub(crate) mod transaction;
 mod tree;
 mod types;
 

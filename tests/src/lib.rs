@@ -22,6 +22,7 @@ pub mod answer;
 mod both;
 pub mod chaos;
 mod cluster;
+pub mod constraints;
 mod database;
 pub mod differential;
 mod directory;

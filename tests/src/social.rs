@@ -19,7 +19,7 @@ pub struct Town {
     pub address: SocketAddr,
     pub app: App,
     stop: Option<oneshot::Sender<()>>,
-    _media: TempDir,
+    media: TempDir,
 }
 
 /// Somebody who uses the API.
@@ -85,8 +85,13 @@ impl Town {
             address,
             app,
             stop: Some(stop),
-            _media: media,
+            media,
         }
+    }
+
+    /// The directory of the media store.
+    pub fn media(&self) -> &std::path::Path {
+        self.media.path()
     }
 
     pub fn url(&self, path: &str) -> String {

@@ -1,13 +1,17 @@
 //! A streaming standby of a shard, for tests of failover.
 
-use shard_node::{Server, ShardNode, free_port};
+use std::sync::{Mutex, PoisonError};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use shard_node::{Server, ShardNode, Stop, free_port};
 
 use crate::{PATIENCE, template};
 
 /// A running standby. Dropped, it is stopped.
 pub struct Standby {
     pub node: ShardNode,
-    _server: Server,
+    server: Mutex<Option<Server>>,
 }
 
 impl Standby {
@@ -43,13 +47,52 @@ impl Standby {
             .unwrap_or_else(|error| panic!("{error}"));
         Standby {
             node,
-            _server: server,
+            server: Mutex::new(Some(server)),
         }
     }
 
     /// `host:port`, as in a shard's list of hosts.
     pub(crate) fn address(&self) -> String {
         format!("127.0.0.1:{}", self.node.port)
+    }
+
+    /// Stops it for good.
+    pub fn stop(&self, how: Stop) {
+        let server = self
+            .server
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        server.into_iter().for_each(|server| server.stop(how));
+    }
+
+    /// All its processes stand still, as on a machine that hangs, until [`Standby::goes_on`].
+    pub fn hang(&self) {
+        self.signal(Signal::SIGSTOP);
+    }
+
+    pub fn goes_on(&self) {
+        self.signal(Signal::SIGCONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pidfile = std::fs::read_to_string(self.node.data_directory.join("postmaster.pid"));
+        let pid: i32 = pidfile
+            .expect("it runs")
+            .lines()
+            .next()
+            .expect("a line")
+            .parse()
+            .expect("a pid");
+        let children =
+            std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).expect("it runs");
+        let children = children
+            .split_whitespace()
+            .map(|child| child.parse().expect("a pid"));
+        for process in std::iter::once(pid).chain(children) {
+            // One of them may just have ended.
+            let _ = kill(Pid::from_raw(process), signal);
+        }
     }
 
     pub fn url(&self) -> String {

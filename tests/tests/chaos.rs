@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tests::chaos::bank::{self, Reads};
-use tests::chaos::{Options, appends};
+use tests::chaos::{self, Options, appends};
 use tests::history::Level;
 
 fn options(seconds: u64, kills: bool) -> Options {
@@ -53,4 +53,13 @@ fn repeatable_read_keeps_its_promises_while_routers_and_shards_are_killed() {
     eprintln!("{}\n{}", report.kills, report.findings);
     assert!(report.findings.anomalies.is_empty(), "{}", report.findings);
     assert!(report.findings.dependencies > 100, "{}", report.findings);
+}
+
+#[test]
+fn no_duplicate_and_no_orphan_is_left_while_routers_and_shards_are_killed() {
+    let report = chaos::constraints::run(&options(15, true));
+    eprintln!("{report}");
+    assert!(report.is_sound(), "{report}");
+    assert!(report.kills.count() > 0, "{report}");
+    assert!(report.done > 30, "{report}");
 }

@@ -137,6 +137,11 @@ async fn what_follows_from_a_commit_is_not_seen_without_it() {
     for (first, second) in [(one, two), (two, one)] {
         let end = Instant::now() + Duration::from_secs(3);
         let writer = database.client().await;
+        // The values count up from here: a first look between the two first writes is no fault.
+        writer
+            .batch_execute("update accounts set balance = 0")
+            .await
+            .unwrap();
         let writing = tokio::spawn(async move {
             let set = writer
                 .prepare("update accounts set balance = $2 where id = $1")
@@ -148,10 +153,6 @@ async fn what_follows_from_a_commit_is_not_seen_without_it() {
                 writer.execute(&set, &[&first, &value]).await.unwrap();
                 writer.execute(&set, &[&second, &value]).await.unwrap();
             }
-            writer
-                .batch_execute("update accounts set balance = 0")
-                .await
-                .unwrap();
         });
         let client = database.client().await;
         let sql = format!(
@@ -184,8 +185,11 @@ async fn a_reader_finishes_what_was_decided() {
     let database = cluster.database("decided");
     bank(&database).await;
     let (lead, other) = (database.shard(0).await, database.shard(1).await);
-    // A number that this router has: it leaves the transaction to whoever comes.
+    // Of a router that seems to live: recovery leaves the transaction to it.
     let gid = "oskol:main:4000000000:1:0:2";
+    let lives = "insert into oskol.routers (id, address, epoch, sequence_epoch, heartbeat)
+        values (4000000000, 'nowhere', 0, 0, clock_timestamp() + interval '9 seconds')";
+    cluster.shard(0).await.batch_execute(lives).await.unwrap();
 
     let take = "begin; update accounts set balance = balance - 7 where id = (select min(id) from accounts)";
     let give = "begin; update accounts set balance = balance + 7 where id = (select min(id) from accounts)";

@@ -1,5 +1,10 @@
 //! DDL through the router reaches every shard, all or none.
 
+#[path = "ddl/broken_off.rs"]
+mod broken_off;
+#[path = "ddl/history.rs"]
+mod history;
+
 use std::sync::OnceLock;
 
 use tests::{Cluster, ClusterOptions, Database, connect};

@@ -97,6 +97,34 @@ fn victim(sides: &[Side]) -> (usize, &DbError) {
     (at, error)
 }
 
+/// What is deferred is looked at by COMMIT, which waits then; and rolls back before it tells.
+#[tokio::test]
+async fn a_deadlock_at_commit_is_told_as_one() {
+    let database = database("at_commit").await;
+    let client = database.client().await;
+    for sql in [
+        "create table notes (owner bigint, account bigint references accounts deferrable initially deferred)",
+        "select oskol.shard_table('notes', 'owner')",
+    ] {
+        client.batch_execute(sql).await.unwrap();
+    }
+    let keys = keys(&database, 2).await;
+    let mut sessions = Vec::new();
+    for (own, other) in [(keys[0], keys[1]), (keys[1], keys[0])] {
+        let client = database.client().await;
+        let begin = format!(
+            "begin; select from accounts where id = {own} for update; insert into notes values ({own}, {other})"
+        );
+        client.batch_execute(&begin).await.unwrap();
+        sessions.push((client, "commit".to_owned()));
+    }
+    let sides = at_once(sessions).await;
+    let (_, error) = victim(&sides);
+    assert_eq!(error.message(), "deadlock detected");
+    let row = client.query_one("select count(*) from notes", &[]).await;
+    assert_eq!(row.unwrap().get::<_, i64>(0), 1);
+}
+
 #[tokio::test]
 async fn the_younger_of_two_is_told_and_the_older_goes_on() {
     let database = database("two").await;

@@ -156,3 +156,44 @@ async fn a_slow_statement_is_logged_without_its_values() {
     let log = cluster().router_log();
     assert!(log.contains("pg_sleep") && !log.contains("secret"), "{log}");
 }
+
+#[tokio::test]
+async fn who_waits_for_whom_is_shown_without_literals() {
+    let database = cluster().database("locks");
+    let setup = "create table posts (id int primary key, body text);
+        insert into posts values (7, 'secret one')";
+    let holder = database.client().await;
+    holder.batch_execute(setup).await.unwrap();
+    let change = "update posts set body = 'secret two' where id = 7";
+    let held = format!("begin; {change}");
+    holder.batch_execute(&held).await.unwrap();
+    let waiter = database.client().await;
+    let waiting = tokio::spawn(async move { waiter.batch_execute(change).await });
+
+    let admin = admin(cluster()).await;
+    let mut lines = Vec::new();
+    eventually("the wait is shown", async || {
+        lines = show(&admin, "LOCKS", &database.name).await;
+        !lines.is_empty()
+    })
+    .await;
+    let [line] = &lines[..] else {
+        panic!("one waits for one: {lines:?}");
+    };
+    assert!(line.contains("lock=ShareLock on transaction"), "{line}");
+    assert!(
+        line.contains("blocking_state=idle in transaction"),
+        "{line}"
+    );
+    let shown = "waiting_statement=update posts set body = ? where id = ?;";
+    assert!(line.contains(shown), "{line}");
+    assert!(!line.contains("secret"), "{line}");
+    for client in ["waiting_client", "blocking_client"] {
+        assert!(!line.contains(&format!("{client}=;")), "{line}");
+    }
+
+    holder.batch_execute("commit").await.unwrap();
+    waiting.await.unwrap().unwrap();
+    let left = show(&admin, "LOCKS", &database.name).await;
+    assert_eq!(left, Vec::<String>::new());
+}

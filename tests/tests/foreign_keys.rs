@@ -337,6 +337,67 @@ async fn a_snapshot_does_not_hide_children_that_have_come_since() {
     orphans(&pair.cluster).await;
 }
 
+/// PostgreSQL 18's NOT ENFORCED, one constraint by itself: the others of the same tables are enforced.
+#[tokio::test]
+async fn a_key_that_is_not_enforced_costs_and_hinders_nothing() {
+    let database = Cluster::shared().database("keys_unenforced");
+    let client = database.client().await;
+    for sql in [
+        "create table users (id bigint primary key, name text)",
+        "create table posts (id bigint primary key, author bigint)",
+        "select oskol.shard_table('users', 'id')",
+        "select oskol.shard_table('posts', 'id')",
+        "create table likes (who bigint references users on delete cascade, post bigint references posts \
+         on delete cascade not enforced deferrable, other bigint, primary key (who, post), \
+         constraint others foreign key (other) references posts (id) not enforced)",
+        "select oskol.shard_table('likes', 'who')",
+        "insert into users select i from generate_series(1, 8) i",
+        "insert into posts select i, i from generate_series(1, 8) i",
+        // No such posts.
+        "insert into likes select i, i + 5, 1000 from generate_series(1, 8) i",
+        "update likes set post = post + 100",
+        "delete from posts where id = 3",
+        "alter table posts add constraint authors foreign key (author) references users not enforced",
+        "update posts set author = 99",
+        "alter table posts add column editor bigint default 77 references users not enforced",
+        "alter table posts rename column editor to reader",
+        "create index on likes (post)",
+    ] {
+        let ran = client.batch_execute(sql).await;
+        ran.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+    }
+    let seen = "select conrelid::regclass || ' ' || conname from pg_constraint where contype = 'f' and connamespace = 'public'::regnamespace order by 1";
+    let seen = client.query(seen, &[]).await.unwrap();
+    let seen: Vec<String> = seen.iter().map(|row| row.get(0)).collect();
+    assert_eq!(
+        seen,
+        [
+            "likes likes_post_fkey",
+            "likes likes_who_fkey",
+            "likes others",
+            "posts authors",
+            "posts posts_editor_fkey"
+        ]
+    );
+    let refused = client
+        .batch_execute("insert into likes values (99, 1)")
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code(), Some(&SqlState::FOREIGN_KEY_VIOLATION));
+    for sql in ["delete from users where id = 1", "drop table posts cascade"] {
+        client.batch_execute(sql).await.unwrap();
+    }
+    let left: i64 = client
+        .query_one("select count(*) from likes", &[])
+        .await
+        .unwrap()
+        .get(0);
+    assert_eq!(left, 7);
+    let kept = "select count(*) from oskol.foreign_keys where not enforced";
+    let kept: i64 = client.query_one(kept, &[]).await.unwrap().get(0);
+    assert_eq!(kept, 0);
+}
+
 async fn waits(database: &Database<'_>) {
     eventually("it waits", async || {
         let mut waiting = 0;

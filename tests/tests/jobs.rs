@@ -90,6 +90,16 @@ async fn a_job_outlives_its_worker_and_is_given_up_in_the_end() {
         .await;
         let last = queue::claim(&client, 7).await.unwrap().unwrap();
         assert!(last.is_last_attempt());
+        queue::put_off(&client, &last, "no water main")
+            .await
+            .unwrap();
+        assert!(
+            queue::claim(&client, 7).await.unwrap().is_none(),
+            "it waits for what is away"
+        );
+        at_once(&app, "UPDATE jobs SET due = now() WHERE kind = 'wash'").await;
+        let last = queue::claim(&client, 7).await.unwrap().unwrap();
+        assert!(last.is_last_attempt(), "what is away is not its fault");
         queue::fail(&client, &last, "no water").await.unwrap();
         let dead = dead::list(&client, 10).await.unwrap();
         assert_eq!(dead.len(), 1);

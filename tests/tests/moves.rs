@@ -1,5 +1,9 @@
 //! Shards are added and buckets move while clients write: nobody sees an error, nothing is lost, doubled or misplaced.
 
+#[path = "moves/cut_off.rs"]
+mod cut_off;
+#[path = "moves/joining.rs"]
+mod joining;
 #[path = "moves/load.rs"]
 mod load;
 
@@ -373,6 +377,36 @@ fn shares(before: &[i32], after: &[i32], shards: usize) -> (f64, f64) {
         .filter(|(one, other)| one != other)
         .count();
     (1.0 / shards as f64, moved as f64 / before.len() as f64)
+}
+
+/// A change of the schema that is in doubt on one end of a move holds what the move has to write there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_move_waits_for_what_is_in_doubt_on_its_source_or_its_target() {
+    let cluster = Cluster::start(3);
+    prepare(&cluster).await;
+    let operator = admin_client(&cluster).await;
+    for (in_doubt, bucket_of) in [(1, 1), (2, 1)] {
+        let blocker = cluster.shard(in_doubt).await;
+        let hold = "begin; select from oskol.applied for update";
+        blocker.batch_execute(hold).await.expect("held");
+        let home = cluster.shard(0).await;
+        let sql = "select max(bucket) from oskol.buckets where shard = $1";
+        let bucket: i32 = home
+            .query_one(sql, &[&bucket_of])
+            .await
+            .expect("one")
+            .get(0);
+        admin(&operator, &format!("MOVE BUCKET {bucket} TO 2")).await;
+        eventually("some attempts have failed", async || {
+            let moves = admin(&operator, "SHOW MOVES").await;
+            assert_ne!(moves[0][1], "failed", "{moves:?}");
+            moves[0][13].parse::<u32>().expect("attempts") > 1
+        })
+        .await;
+        blocker.batch_execute("rollback").await.expect("let go");
+        moved(&cluster).await;
+    }
+    is_clean(&cluster).await;
 }
 
 async fn owners(cluster: &Cluster) -> Vec<i32> {

@@ -1,10 +1,10 @@
-//! The programs behind the guides of ORMs (docs/sqlalchemy.md), each on one PostgreSQL and then
+//! The programs behind the guides of ORMs (docs/sqlalchemy.md, docs/diesel.md), each on one PostgreSQL and then
 //! through the router to four shards; see ../orms/README.md.
 
 use std::process::Command;
 use std::sync::OnceLock;
 
-use tests::toolchain::{Missing, directory, python, skip, succeed};
+use tests::toolchain::{Missing, directory, python, skip, succeed, target, tool};
 use tests::{Cluster, ClusterOptions, block_on};
 
 /// One for all programs; each has a database of its own.
@@ -46,4 +46,19 @@ fn sqlalchemy_works_through_the_router() {
         command
     });
     run("sqlalchemy", command);
+}
+
+#[test]
+fn diesel_works_through_the_router() {
+    run("diesel", diesel());
+}
+
+/// Built apart from the workspace, which does not need Diesel.
+fn diesel() -> Result<Command, Missing> {
+    let built = target().join("clients");
+    let mut cargo = Command::new(tool("cargo", "rustup")?);
+    cargo.args(["build", "--quiet", "--locked", "--manifest-path"]);
+    cargo.arg(directory().join("orms/diesel/Cargo.toml"));
+    succeed(cargo.env("CARGO_TARGET_DIR", &built));
+    Ok(Command::new(built.join("debug/orm-diesel")))
 }

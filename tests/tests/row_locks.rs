@@ -108,18 +108,23 @@ async fn a_limit_locks_no_more_rows_than_it_gives() {
     }
 }
 
-#[tokio::test]
-async fn workers_that_skip_locked_rows_share_a_queue_between_them() {
-    let database = database("queue").await;
-    let sql = "select owner * 10 + id from items order by owner, id limit 1 for update skip locked";
-    let mut workers = Vec::new();
-    let mut taken = Vec::new();
-    for _ in 0..8 {
+/// Workers whose transactions are open, and what each has taken in its turn.
+async fn queue(database: &Database<'_>, sql: &str, count: usize) -> (Vec<Client>, Vec<String>) {
+    let (mut workers, mut taken) = (Vec::new(), Vec::new());
+    for _ in 0..count {
         let worker = database.client().await;
         run(&worker, "begin").await;
         taken.extend(values(&worker, sql).await);
         workers.push(worker);
     }
+    (workers, taken)
+}
+
+#[tokio::test]
+async fn workers_that_skip_locked_rows_share_a_queue_between_them() {
+    let database = database("queue").await;
+    let sql = "select owner * 10 + id from items order by owner, id limit 1 for update skip locked";
+    let (workers, taken) = queue(&database, sql, 8).await;
     assert_eq!(taken, ["11", "12", "13", "14", "15", "21", "22", "23"]);
     for worker in &workers {
         run(worker, "commit").await;
@@ -198,4 +203,147 @@ async fn a_failed_lock_fails_the_transaction_and_lets_all_rows_go() {
         locked(&database).await == 1
     })
     .await;
+}
+
+/// Statements whose rows no shard finds by itself, or in an order that the router does not know.
+const FOUND_FIRST: [&str; 14] = [
+    "select owner, id, word from items order by lower(word), owner, id limit 5 offset 2 for update",
+    "select * from items order by amount % 5, owner, id for no key update",
+    "select i.*, r.* from items i join rates r on r.id = i.amount order by i.word, i.owner, i.id, r.amount for update of i nowait",
+    "select a.owner, a.id, b.owner, b.id from items a join items b on b.amount = a.owner and b.id = a.id order by 1, 2, 3, 4 for share",
+    "select owner, id from items where amount in (select owner from items where id = 3) order by word desc, id, owner for key share",
+    "select owner, id from items where amount > (select avg(amount) from items) order by lower(word), owner, id limit 3 for update skip locked",
+    "select n.word, i.id, i.owner from notes n join items i on i.amount = n.id order by n.word, i.owner, i.id for update",
+    "select i.owner, i.id, x.n from items i left join (select owner, count(*) n from items group by owner) x on x.owner = i.amount order by i.word, i.owner, i.id for update of i",
+    "with w as (select owner as o from items where id = 1) select owner, id from items, w where w.o = items.amount order by word, owner, id for update",
+    "select word from items where owner in (3, 8, 9) order by word, id limit 4 for share",
+    "select i.owner as amount, i.id from items i order by word || id, i.owner limit 6 for update",
+    "select owner from items order by word, id, owner fetch first 3 rows only for update",
+    "select owner from items where word < 'a' order by word for update",
+    "select owner / (amount - amount) from items order by word, id for update",
+];
+
+#[tokio::test]
+async fn rows_that_have_to_be_found_first_are_those_of_one_postgresql() {
+    let database = database("found").await;
+    let mut both = Both::connect(&database).await;
+    for sql in FOUND_FIRST {
+        both.query(sql).await;
+        both.query("begin").await;
+        both.query(sql).await;
+        both.query("rollback").await;
+        both.agree(sql, 1, |client| {
+            client.extended(sql, &[], wire::Format::Binary).sync();
+        })
+        .await;
+    }
+    both.agree("bound", 1, |client| {
+        let sql = "select owner, id from items where amount = $3::int order by word, id, owner limit $1 offset $2 for update";
+        let values = ["3", "2", "4"];
+        client.extended(sql, &values, wire::Format::Text).sync();
+    })
+    .await;
+    both.query("begin isolation level repeatable read").await;
+    both.query(FOUND_FIRST[0]).await;
+    both.query("commit").await;
+}
+
+#[tokio::test]
+async fn only_the_rows_of_the_result_are_locked_after_they_were_found() {
+    let database = database("found_locked").await;
+    let client = database.client().await;
+    for (sql, count) in [
+        (
+            "select id from items order by lower(word), id limit 3 for update",
+            3,
+        ),
+        (
+            "select id from items order by lower(word), id limit 3 offset 4 for update",
+            7,
+        ),
+        (
+            "select i.id from items i join rates r on r.id = i.amount where i.owner < 9 order by i.word, i.id for update of i",
+            7,
+        ),
+        (
+            "select i.id from items i join rates r on r.id = i.amount order by i.word, i.id for update of r",
+            0,
+        ),
+    ] {
+        run(&client, "begin").await;
+        let given = values(&client, sql).await.len();
+        assert!(given > 0, "{sql}");
+        let held = locked(&database).await;
+        match sql.contains("rates") && count > 0 {
+            true => assert_eq!(held, given, "{sql}"),
+            false => assert_eq!(held, count, "{sql}"),
+        }
+        run(&client, "rollback").await;
+        assert_eq!(locked(&database).await, 0);
+    }
+}
+
+#[tokio::test]
+async fn workers_share_a_queue_whose_order_is_not_the_router_s() {
+    let database = database("found_queue").await;
+    let sql = "select owner * 10 + id from items where owner < 10 order by lower(word), id limit 1 for update skip locked";
+    let (workers, taken) = queue(&database, sql, 7).await;
+    assert_eq!(taken, ["11", "12", "13", "14", "15", "21", "22"]);
+    let error = workers[0]
+        .simple_query("select id from items order by lower(word), id for share nowait")
+        .await
+        .unwrap_err();
+    assert_eq!(error.code().unwrap().code(), "55P03");
+    for worker in &workers {
+        run(worker, "rollback").await;
+    }
+    assert_eq!(locked(&database).await, 0);
+}
+
+#[tokio::test]
+async fn a_row_that_was_changed_meanwhile_is_looked_at_again() {
+    let database = database("found_changed").await;
+    let one = database.client().await;
+    let other = database.client().await;
+    run(&one, "begin").await;
+    run(
+        &one,
+        "update items set word = 'zzz' where owner = 1 and id = 1",
+    )
+    .await;
+    run(
+        &one,
+        "update items set amount = 1000 where owner = 1 and id = 2",
+    )
+    .await;
+    run(&one, "delete from items where owner = 1 and id = 3").await;
+    let sql = "select owner * 10 + id + amount from items where word < 'w2' order by lower(word), id, owner limit 3 for update";
+    let waiting = async {
+        run(&other, "begin").await;
+        values(&other, sql).await
+    };
+    let committing = async {
+        let blocked = "select count(*)::int from pg_stat_activity where wait_event_type = 'Lock'";
+        let shards: Vec<Client> = {
+            let mut shards = Vec::new();
+            for number in 0..database.cluster.shard_count() {
+                shards.push(database.shard(number).await);
+            }
+            shards
+        };
+        eventually("somebody waits for a row", async || {
+            for shard in &shards {
+                if values(shard, blocked).await != ["0"] {
+                    return true;
+                }
+            }
+            false
+        })
+        .await;
+        run(&one, "commit").await;
+    };
+    let (found, ()) = tokio::join!(waiting, committing);
+    // 12 has another amount, 11 another word, 13 is gone.
+    assert_eq!(found, ["1012", "18", "20"]);
+    run(&other, "commit").await;
 }

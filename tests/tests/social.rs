@@ -1,13 +1,19 @@
 //! The social network on one PostgreSQL and on four shards: the same suite, with the same answers.
 
+#[path = "social/attacks.rs"]
+mod attacks;
 #[path = "social/browser.rs"]
 mod browser;
+#[path = "social/browser_outage.rs"]
+mod browser_outage;
 #[path = "social/deletion.rs"]
 mod deletion;
 #[path = "social/doors.rs"]
 mod doors;
 #[path = "social/feeds.rs"]
 mod feeds;
+#[path = "social/fuzzed.rs"]
+mod fuzzed;
 #[path = "social/life.rs"]
 mod life;
 #[path = "social/outage.rs"]

@@ -1,6 +1,6 @@
 //! `oskol up` as a person uses it: started, used, killed here and there, stopped, started again.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -18,9 +18,15 @@ struct Up {
 impl Up {
     fn start(directory: &Path, more: &[&str]) -> Up {
         let mut command = Command::new(env!("CARGO_BIN_EXE_oskol-under-test"));
+        command.arg("up");
+        Up::run(command, directory, more)
+    }
+
+    /// A command that takes the arguments of `oskol up`.
+    fn run(mut command: Command, directory: &Path, more: &[&str]) -> Up {
         let port = shard_node::free_port().unwrap().to_string();
         command
-            .args(["up", "--port", &port, "--data"])
+            .args(["--port", &port, "--data"])
             .arg(directory)
             .args(more);
         command
@@ -44,13 +50,16 @@ impl Up {
 
     /// The connection string of the line `ready:`.
     fn ready(&self) -> String {
+        self.said("ready: ")
+    }
+
+    /// The rest of the next line that begins with this.
+    fn said(&self, begin: &str) -> String {
         loop {
-            let line = self
-                .lines
-                .recv_timeout(PATIENCE)
-                .expect("oskol up prints ready:");
-            if let Some(url) = line.strip_prefix("ready: ") {
-                return url.to_owned();
+            let line = self.lines.recv_timeout(4 * PATIENCE);
+            let line = line.unwrap_or_else(|_| panic!("it prints {begin}"));
+            if let Some(rest) = line.strip_prefix(begin) {
+                return rest.to_owned();
             }
         }
     }
@@ -130,6 +139,72 @@ fn a_shard_killed_is_back_and_nothing_is_left_when_oskol_is_killed() {
     until("the shards are gone", || {
         (0..2).all(|shard| postmaster(&data, shard).is_none_or(|pid| kill(pid, None).is_err()))
     });
+}
+
+/// What `make up` runs, with the programs that the tests have built: a person's first session and the social network beside it.
+#[test]
+fn the_script_of_make_up_runs_the_cluster_and_a_town() {
+    let directory = directory();
+    let programs = directory.path().join("programs");
+    std::fs::create_dir(&programs).unwrap();
+    for (name, built) in [
+        ("oskol", env!("CARGO_BIN_EXE_oskol-under-test")),
+        ("social-app", env!("CARGO_BIN_EXE_social-app-under-test")),
+    ] {
+        std::os::unix::fs::symlink(built, programs.join(name)).unwrap();
+    }
+    let data = directory.path().join("data");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/up.sh");
+    let start = || {
+        let mut command = Command::new(script);
+        let app_port = shard_node::free_port().unwrap();
+        command
+            .env("PROGRAMS", &programs)
+            .env("SOCIAL_PEOPLE", "12")
+            .env("SOCIAL_PICTURES", "2")
+            .env("SOCIAL_LISTEN", format!("127.0.0.1:{app_port}"));
+        Up::run(command, &data, &["--shards", "2"])
+    };
+
+    let mut up = start();
+    let url = up.ready();
+    let page = up.said("social network: ");
+    let address = page.split_whitespace().next().unwrap();
+    assert!(first_page(address).contains("<html"), "{page}");
+    assert_eq!(
+        answer(
+            &url,
+            "select count(*) from pg_tables where schemaname = 'public'"
+        ),
+        "0"
+    );
+    answer(&url, "create table users (id bigint primary key)");
+    let town = |url: String| url.replacen("/postgres?", "/town?", 1);
+    let people: u32 = answer(&town(url), "select count(*) from users")
+        .parse()
+        .unwrap();
+    assert!(people >= 10, "{people}");
+    // Not SIGINT: a shell that is started with it ignored, as in the background, cannot take it up again.
+    assert_eq!(up.stop(Signal::SIGTERM), Some(0));
+    assert_eq!(postmaster(&data, 0), None, "the shards are stopped");
+
+    let mut up = start();
+    let url = up.ready();
+    up.said("social network: ");
+    let still = answer(&town(url), "select count(*) from users");
+    assert_eq!(still, people.to_string());
+    assert_eq!(up.stop(Signal::SIGTERM), Some(0));
+}
+
+/// Of a plain HTTP request for `/` at `http://host:port`.
+fn first_page(address: &str) -> String {
+    let host = address.trim_start_matches("http://").trim_end_matches('/');
+    let mut stream = std::net::TcpStream::connect(host).unwrap();
+    let request = format!("GET / HTTP/1.0\r\nHost: {host}\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
 }
 
 #[test]

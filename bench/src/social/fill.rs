@@ -7,8 +7,6 @@ use tokio_postgres::Client;
 use super::Options;
 use crate::endpoint::Endpoint;
 
-/// Followers from which on an account's posts are read by its followers: as the application's default.
-const FAN_IN_FROM: u64 = 5000;
 /// Entries of a home feed, about.
 const FEED: u64 = 40;
 
@@ -75,7 +73,7 @@ pub async fn fill(plain: &Endpoint, cluster: &Endpoint, options: &Options) -> an
             .replace("$follows", &options.follows.to_string())
             .replace("$posts", &options.posts.to_string())
             .replace("$window", &window.to_string())
-            .replace("$many", &FAN_IN_FROM.to_string());
+            .replace("$many", &options.fan_in_from.to_string());
         plain
             .batch_execute(&sql)
             .await

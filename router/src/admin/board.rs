@@ -9,13 +9,17 @@ use std::time::{Duration, Instant};
 use schema::Snapshot;
 use topology::{ShardId, ShardMap};
 
+use crate::standbys::Standbys;
+
 #[derive(Debug, Default)]
 pub struct Board {
     map: RwLock<Option<Arc<ShardMap>>>,
     shards: RwLock<BTreeMap<ShardId, ShardStatus>>,
+    kept_out: RwLock<KeptOut>,
     databases: RwLock<BTreeMap<String, Arc<Snapshot>>>,
     in_doubt: RwLock<Vec<InDoubt>>,
     unknown: RwLock<VecDeque<Unknown>>,
+    standbys: Arc<Standbys>,
 }
 
 /// Transactions whose clients could not be told the outcome, the last ones.
@@ -55,7 +59,38 @@ pub struct InDoubt {
     pub age: Duration,
 }
 
+/// Shards that are asked for nothing in a database, and why.
+pub type KeptOut = BTreeMap<(ShardId, String), String>;
+
 impl Board {
+    pub fn set_kept_out(&self, shards: KeptOut) {
+        *write(&self.kept_out) = shards;
+    }
+
+    /// Why a shard does not serve all there is of it: it is down, or kept out in some database. None: nothing is known of that.
+    pub fn fault(&self, shard: ShardId) -> Option<String> {
+        let status = read(&self.shards)
+            .get(&shard)
+            .and_then(|status| status.fault.clone());
+        status.or_else(|| {
+            let kept_out = read(&self.kept_out);
+            let apart = kept_out.iter().filter(|((id, _), _)| *id == shard);
+            let apart: Vec<String> = apart
+                .map(|((_, database), why)| format!("database {database}: {why}"))
+                .collect();
+            (!apart.is_empty()).then(|| apart.join("; "))
+        })
+    }
+
+    pub fn kept_out(&self) -> KeptOut {
+        read(&self.kept_out).clone()
+    }
+
+    /// As they are measured.
+    pub fn standbys(&self) -> &Arc<Standbys> {
+        &self.standbys
+    }
+
     pub fn set_map(&self, map: Arc<ShardMap>) {
         *write(&self.map) = Some(map);
     }

@@ -18,6 +18,7 @@ pub enum Command {
     Pools,
     Servers,
     Shards,
+    Standbys,
     Stats,
     Tables,
     Transactions,
@@ -26,7 +27,7 @@ pub enum Command {
 }
 
 impl Command {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Buckets,
         Self::Clients,
         Self::Config,
@@ -36,6 +37,7 @@ impl Command {
         Self::Pools,
         Self::Servers,
         Self::Shards,
+        Self::Standbys,
         Self::Stats,
         Self::Tables,
         Self::Transactions,
@@ -54,6 +56,7 @@ impl Command {
             Self::Pools => "POOLS",
             Self::Servers => "SERVERS",
             Self::Shards => "SHARDS",
+            Self::Standbys => "STANDBYS",
             Self::Stats => "STATS",
             Self::Tables => "TABLES",
             Self::Transactions => "TRANSACTIONS",
@@ -73,6 +76,7 @@ impl Command {
             Self::Pools => "server connections and waiting clients, by shard",
             Self::Servers => "server connections, one by one",
             Self::Shards => "shards, their health and their share",
+            Self::Standbys => "hosts of shards with several, and how far behind they are",
             Self::Stats => "traffic by database; avg_ columns are per second over the last minute",
             Self::Tables => "tables that are not local, and their shard keys",
             Self::Transactions => {
@@ -121,6 +125,7 @@ impl Command {
             Self::Pools => show::servers::POOLS,
             Self::Servers => show::servers::SERVERS,
             Self::Shards => show::cluster::SHARDS,
+            Self::Standbys => show::standbys::STANDBYS,
             Self::Stats => show::stats::STATS,
             Self::Tables => show::catalog::TABLES,
             Self::Transactions => show::sessions::TRANSACTIONS,
@@ -142,6 +147,7 @@ impl Command {
             Self::Pools => show::servers::pools(&state.config, &state.reports().await?),
             Self::Servers => show::servers::servers(&state.reports().await?),
             Self::Shards => show::cluster::shards(state),
+            Self::Standbys => show::standbys::standbys(state),
             Self::Stats => show::stats::stats(state),
             Self::Tables => show::catalog::tables(state),
             Self::Transactions => {

@@ -118,7 +118,7 @@ fn page(request: &Request<Incoming>, state: &AdminState) -> Page {
         "/metrics" => respond(
             StatusCode::OK,
             "text/plain; version=0.0.4",
-            state.metrics.render(),
+            state.metrics.render(&state.board.standbys().all()),
         ),
         "/health" => health(state),
         "/" => text(StatusCode::OK, "/metrics\n/health\n"),
@@ -132,8 +132,8 @@ fn health(state: &AdminState) -> Page {
     let shard = |shard: &crate::config::ShardConfig| {
         let status = statuses.get(&shard.id);
         let fault = match status {
-            None => Some("not looked at yet"),
-            Some(status) => status.fault.as_deref(),
+            None => Some("not looked at yet".to_owned()),
+            Some(_) => state.board.fault(shard.id),
         };
         serde_json::json!({
             "shard": shard.id.0,

@@ -34,6 +34,9 @@ pub enum Operation {
     Resume,
     Undo,
     Moves,
+    SchemaHistory,
+    /// The shard is given the changes of the schema that it lacks.
+    CatchUp(String),
     Verify {
         repair: bool,
     },
@@ -77,6 +80,15 @@ const MOVES: &[Column] = &[
     number("seconds"),
     text("error"),
 ];
+const HISTORY: &[Column] = &[
+    text("database"),
+    number("number"),
+    text("made"),
+    text("role"),
+    text("kind"),
+    text("statement"),
+];
+const CATCH_UP: &[Column] = &[text("database"), number("made"), number("number")];
 const VERIFY: &[Column] = &[
     text("fault"),
     text("database"),
@@ -116,6 +128,8 @@ impl Operation {
             ["REBALANCE", "RESUME"] => Some(Self::Resume),
             ["REBALANCE", "UNDO"] => Some(Self::Undo),
             ["SHOW", "MOVES"] => Some(Self::Moves),
+            ["SHOW", "SCHEMA_HISTORY"] => Some(Self::SchemaHistory),
+            ["CATCH", "UP", "SHARD", _] => Some(Self::CatchUp(name(3)?)),
             ["VERIFY"] => Some(Self::Verify { repair: false }),
             ["VERIFY", "REPAIR"] => Some(Self::Verify { repair: true }),
             _ => None,
@@ -130,6 +144,8 @@ impl Operation {
             | Self::RetireShard(_) => SHARD,
             Self::Plan => PLAN,
             Self::Moves => MOVES,
+            Self::SchemaHistory => HISTORY,
+            Self::CatchUp(_) => CATCH_UP,
             Self::Verify { .. } => VERIFY,
             Self::MoveBucket { .. } | Self::Rebalance | Self::Pause | Self::Resume | Self::Undo => {
                 REBALANCE
@@ -145,7 +161,7 @@ fn unquoted(word: &str) -> String {
 }
 
 /// Statements that change something, for SHOW HELP.
-pub const STATEMENTS: [(&str, &str); 11] = [
+pub const STATEMENTS: [(&str, &str); 13] = [
     (
         "ADD SHARD name HOST 'host' PORT n [WEIGHT w]",
         "an empty PostgreSQL server becomes a shard",
@@ -168,6 +184,11 @@ pub const STATEMENTS: [(&str, &str); 11] = [
     ),
     ("MOVE BUCKET n TO shard", "places one bucket by hand"),
     ("SHOW MOVES", "the last rebalance, move by move"),
+    ("SHOW SCHEMA_HISTORY", "changes of the schema, by database"),
+    (
+        "CATCH UP SHARD shard",
+        "a shard that lacks changes of the schema, and nothing else, makes them",
+    ),
     (
         "VERIFY [REPAIR]",
         "looks for misplaced rows and whatever else is not as it must be",
@@ -196,6 +217,10 @@ mod tests {
         let text = "add shard eu-3 host '/Run/pg' port 5433 weight 2.5";
         assert_eq!(parsed(text), Some(Operation::AddShard(expected)));
         assert_eq!(parsed("add shard a host b"), None);
+        assert_eq!(
+            parsed("catch up shard eu-3"),
+            Some(Operation::CatchUp("eu-3".into()))
+        );
         assert_eq!(parsed("rebalance plan"), Some(Operation::Plan));
     }
 }

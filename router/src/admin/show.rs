@@ -6,6 +6,7 @@ pub mod cluster;
 pub mod locks;
 pub mod servers;
 pub mod sessions;
+pub mod standbys;
 pub mod stats;
 
 use std::time::Duration;

@@ -22,6 +22,7 @@ fn config() -> Config {
         host: "h".into(),
         port: 5432,
         weight: 1.0,
+        patroni: None,
     };
     let mut config = Config::default();
     config.cluster.shards = vec![shard(0), shard(1)].into();

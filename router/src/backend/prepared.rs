@@ -26,6 +26,8 @@ pub struct PreparedStatements {
     pub unnamed: Option<(Rc<StatementIdentity>, u64)>,
     /// `BEGIN` is prepared as `obegin`, `COMMIT` as `ocommit`.
     pub transaction_control: bool,
+    /// `CALL oskol.collect` is prepared as `ocollect`.
+    pub collect: bool,
 }
 
 impl PreparedStatements {
@@ -36,6 +38,7 @@ impl PreparedStatements {
             limit: limit.max(1),
             unnamed: None,
             transaction_control: false,
+            collect: false,
         }
     }
 
@@ -84,6 +87,7 @@ impl PreparedStatements {
         self.last_use_by_number.clear();
         self.unnamed = None;
         self.transaction_control = false;
+        self.collect = false;
     }
 
     pub fn len(&self) -> usize {

@@ -33,6 +33,7 @@ fn shard() -> ShardConfig {
         host: "h".into(),
         port: 5432,
         weight: 1.0,
+        patroni: None,
     }
 }
 

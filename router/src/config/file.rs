@@ -23,6 +23,7 @@ pub struct ConfigFile {
     pub pool: PoolFile,
     pub limits: LimitsFile,
     pub transactions: TransactionsFile,
+    pub reads: ReadsFile,
     pub moves: MovesFile,
     pub admin: AdminFile,
     pub log: LogFile,
@@ -76,6 +77,8 @@ pub struct ShardFile {
     pub port: u16,
     #[serde(default = "one")]
     pub weight: f64,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub patroni: Vec<String>,
 }
 
 fn postgresql_port() -> u16 {
@@ -196,7 +199,7 @@ impl Default for LimitsFile {
             gather: "1GiB".into(),
             plan_cache: 10_000,
             client_prepared_statements: 10_000,
-            catalog_timeout: "10s".into(),
+            catalog_timeout: "20s".into(),
             id_block: 32,
         }
     }
@@ -214,6 +217,26 @@ impl Default for TransactionsFile {
         Self {
             cross_shard_reads: "plain".into(),
             barrier_timeout: "3s".into(),
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ReadsFile {
+    pub from: String,
+    pub max_lag: String,
+    pub max_lag_bytes: String,
+    pub check_interval: String,
+}
+
+impl Default for ReadsFile {
+    fn default() -> Self {
+        Self {
+            from: "primary".into(),
+            max_lag: "10s".into(),
+            max_lag_bytes: "0B".into(),
+            check_interval: "500ms".into(),
         }
     }
 }
@@ -331,6 +354,7 @@ fn shard(text: &str, position: usize) -> Result<ShardFile, String> {
         host,
         port,
         weight: 1.0,
+        patroni: Vec::new(),
     })
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::units::{print_duration, print_size};
-use super::{ClientAuth, ClientTlsMode, Config, CrossShardReads, PoolMode, SslMode};
+use super::{ClientAuth, ClientTlsMode, Config, CrossShardReads, PoolMode, ReadFrom, SslMode};
 
 /// Keys as in `oskol.toml`, with their values as typed there. The same keys in the same order
 /// whatever the configuration.
@@ -14,6 +14,7 @@ pub fn listing(config: &Config) -> Vec<(&'static str, String)> {
         pool(config),
         limits(config),
         transactions(config),
+        reads(config),
         rest(config),
     ]
     .concat()
@@ -139,6 +140,23 @@ fn transactions(config: &Config) -> Entries {
             "transactions.barrier_timeout",
             print_duration(transactions.barrier_timeout),
         ),
+    ]
+}
+
+fn reads(config: &Config) -> Entries {
+    let reads = &config.reads;
+    let mut names = ReadFrom::NAMES.iter();
+    let from = names
+        .find(|(_, from)| *from == reads.from)
+        .map_or("", |(name, _)| name);
+    vec![
+        ("reads.from", from.to_owned()),
+        ("reads.max_lag", print_duration(reads.max_lag)),
+        (
+            "reads.max_lag_bytes",
+            print_size(reads.max_lag_bytes as usize),
+        ),
+        ("reads.check_interval", print_duration(reads.check_interval)),
     ]
 }
 

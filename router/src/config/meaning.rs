@@ -5,6 +5,7 @@ mod reader;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use schema::TableRule;
 use schema::rules::RulePlacement;
@@ -13,13 +14,14 @@ use topology::ShardId;
 use super::error::ConfigError;
 use super::file::{
     AdminFile, ClusterFile, ConfigFile, LimitsFile, ListenFile, LogFile, MovesFile, PoolFile,
-    ShardFile, TableFile, TlsFile, TransactionsFile,
+    ReadsFile, ShardFile, TableFile, TlsFile, TransactionsFile,
 };
 use super::{
     AdminConfig, ClientAuth, ClientTls, ClientTlsMode, ClusterConfig, Config, CrossShardReads,
-    Limits, ListenConfig, LogConfig, MovesConfig, PoolConfig, PoolMode, Secret, ShardConfig,
-    ShardTls, SslMode, TransactionsConfig,
+    Limits, ListenConfig, LogConfig, MovesConfig, PoolConfig, PoolMode, ReadFrom, ReadsConfig,
+    Secret, ShardConfig, ShardTls, SslMode, TransactionsConfig,
 };
+use crate::patroni::Patroni;
 use reader::{Reader, optional};
 
 /// Turns the typed values into meaningful ones. `place` is what messages name: the file or the
@@ -44,6 +46,7 @@ pub fn meaning(file: &ConfigFile, place: &str) -> Result<Config, ConfigError> {
         pool: pool(&mut reader, &file.pool),
         limits: limits(&mut reader, &file.limits),
         transactions: transactions(&mut reader, &file.transactions),
+        reads: reads(&mut reader, &file.reads),
         moves: moves(&mut reader, &file.moves),
         admin: admin(&mut reader, &file.admin),
         log: log(&mut reader, &file.log),
@@ -164,6 +167,7 @@ fn shard(reader: &mut Reader<'_>, ids: &mut BTreeSet<u16>, file: &ShardFile) -> 
         host: file.host.clone(),
         port: file.port,
         weight: file.weight,
+        patroni: patroni(reader, &key, &file.patroni),
     }
 }
 
@@ -307,6 +311,41 @@ fn transactions(reader: &mut Reader<'_>, file: &TransactionsFile) -> Transaction
         barrier_timeout: reader
             .positive_duration("transactions.barrier_timeout", &file.barrier_timeout),
     }
+}
+
+fn reads(reader: &mut Reader<'_>, file: &ReadsFile) -> ReadsConfig {
+    let most = 1 << 50;
+    ReadsConfig {
+        from: reader.choice("reads.from", &file.from, &ReadFrom::NAMES),
+        max_lag: reader.positive_duration("reads.max_lag", &file.max_lag),
+        max_lag_bytes: reader.size("reads.max_lag_bytes", &file.max_lag_bytes, 0, most) as u64,
+        check_interval: reader.positive_duration("reads.check_interval", &file.check_interval),
+    }
+}
+
+/// `http://host:port` of Patroni's REST interfaces.
+fn patroni(reader: &mut Reader<'_>, key: &str, urls: &[String]) -> Option<Arc<Patroni>> {
+    let mut endpoints = Vec::new();
+    for url in urls {
+        let authority = url
+            .strip_prefix("http://")
+            .map(|rest| rest.trim_end_matches('/'));
+        let fits = |text: &&str| {
+            let parts = text.rsplit_once(':');
+            parts.is_some_and(|(host, port)| {
+                !host.is_empty() && !host.contains('/') && port.parse::<u16>().is_ok()
+            })
+        };
+        match authority.filter(fits) {
+            Some(authority) => endpoints.push(authority.to_owned()),
+            None => reader.problem(
+                format!("{key} patroni"),
+                format!("= {url:?} cannot be asked"),
+                "addresses of Patroni's REST interface, such as \"http://10.0.0.1:8008\" (TLS is not spoken there)",
+            ),
+        }
+    }
+    (!endpoints.is_empty()).then(|| Arc::new(Patroni::new(endpoints)))
 }
 
 fn id_block(reader: &mut Reader<'_>, value: u32) -> u32 {

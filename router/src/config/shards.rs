@@ -79,6 +79,7 @@ mod tests {
             host: "h".into(),
             port,
             weight: 1.0,
+            patroni: None,
         }
     }
 

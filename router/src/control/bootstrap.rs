@@ -10,15 +10,16 @@ use schema::sql;
 use tokio_postgres::{Client, Transaction};
 use topology::ShardId;
 
-use super::connections::Connections;
+use super::connections::{Connections, Lent};
 use super::error::{ControlError, Mismatch};
-use crate::config::Config;
+use crate::config::{Config, ShardConfig};
 use crate::dial::address;
 
 /// Two routers do not do it at the same time. Apart from the lock of `oskol.ddl_lock`.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(8030875938574)";
 
-/// After this, `database` can be used by routers.
+/// After this, `database` can be used by routers. A shard that cannot be reached is left out where the catalog is there: it has
+/// been prepared before, and is looked at again before it is used (`control/load.rs`).
 pub(crate) async fn prepare(
     config: &Config,
     connections: &Arc<Connections>,
@@ -28,16 +29,48 @@ pub(crate) async fn prepare(
     let mut home = connections.get_home(database).await?;
     prepare_server(config, &mut home, config.cluster.home, database).await?;
     super::catalog::learn_shards(&home).await?;
+    let known = known_shards(&home).await?;
     let shards = connections.shards();
     let others = shards
         .iter()
         .filter(|shard| shard.id != config.cluster.home);
     let others = others.map(async |shard| {
-        let mut connection = connections.get(shard.id, database).await?;
+        let mut connection = match connections.get(shard.id, database).await {
+            Err(error) if error.is_unreachable() && known.has(shard) => {
+                tracing::warn!(shard = %shard.id, database, %error, "a shard is not there: it is used once it is");
+                return Ok(());
+            }
+            connection => connection?,
+        };
         prepare_server(config, &mut connection, shard.id, database).await
     });
     try_join_all(others).await?;
     map::prepare(config, &mut home, database).await
+}
+
+/// The shards of a catalog, where it has them.
+pub(super) struct KnownShards(Vec<(i32, String, i32)>);
+
+impl KnownShards {
+    /// An address that nobody has used yet may be a mistake.
+    pub(super) fn has(&self, shard: &ShardConfig) -> bool {
+        let (id, port) = (i32::from(shard.id.0), i32::from(shard.port));
+        let mut all = self.0.iter();
+        all.any(|known| (known.0, &*known.1, known.2) == (id, &*shard.host, port))
+    }
+}
+
+/// None where this database has no catalog yet. `home`: the home shard's.
+pub(super) async fn known_shards(home: &Lent) -> Result<KnownShards, ControlError> {
+    let exists = "SELECT to_regclass('oskol.shards') IS NOT NULL";
+    let exists = home.query_one(exists, &[]).await.map_err(home.failed())?;
+    if !exists.get::<_, bool>(0) {
+        return Ok(KnownShards(Vec::new()));
+    }
+    let sql = "SELECT id, host, port FROM oskol.shards";
+    let rows = home.query(sql, &[]).await.map_err(home.failed())?;
+    let known = rows.iter().map(|row| (row.get(0), row.get(1), row.get(2)));
+    Ok(KnownShards(known.collect()))
 }
 
 /// What a shard's own `oskol.meta` says.

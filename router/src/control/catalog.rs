@@ -26,6 +26,7 @@ impl StoredShard {
             host: self.host.clone(),
             port: self.port,
             weight: self.weight,
+            patroni: None,
         }
     }
 }

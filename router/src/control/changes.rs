@@ -1,4 +1,5 @@
-//! Changes that every router must know of before they count as done.
+//! Changes that every router must know of before they count as done. One that gives no sign of life is kept out of all shards
+//! instead, until it does.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +8,8 @@ use tokio::time::{Instant, timeout_at};
 
 use super::connections::{Connections, Lent};
 use super::error::ControlError;
-use super::watch::{CHANGED, CHANNEL, Epochs, SILENCE, Watched};
+use super::exclusion::{is_heard, keep_out_of_all};
+use super::watch::{CHANGED, CHANNEL, Epochs, Watched};
 
 /// Between looks at `oskol.routers`, should the word that a router has seen the change get lost.
 const LOOK: Duration = Duration::from_millis(50);
@@ -23,6 +25,7 @@ pub(crate) async fn announce_catalog(
     let row = home.query_one(&sql, &[]).await.map_err(home.failed())?;
     let catalog = row.get::<_, i64>(0) as u64;
     Announcement {
+        connections,
         home,
         watched,
         target: Epochs {
@@ -46,6 +49,7 @@ pub(crate) async fn announce_sequences(
     let row = home.query_one(&sql, &[]).await.map_err(home.failed())?;
     let sequences = row.get::<_, i64>(0) as u64;
     Announcement {
+        connections,
         home,
         watched,
         target: Epochs {
@@ -59,6 +63,7 @@ pub(crate) async fn announce_sequences(
 }
 
 struct Announcement<'a> {
+    connections: &'a Arc<Connections>,
     home: Lent,
     watched: &'a Watched,
     /// Epochs that every router must have reached; 0: no matter.
@@ -94,22 +99,35 @@ impl Announcement<'_> {
     async fn reach_others(&self) -> Result<(), ControlError> {
         loop {
             let heard = self.watched.heard.notified();
-            if self.routers_behind().await? == 0 {
-                return Ok(());
+            match self.routers_behind().await? {
+                (0, 0) => return Ok(()),
+                (0, _) => self.keep_out().await,
+                _ => drop(tokio::time::timeout(LOOK, heard).await),
             }
-            let _ = tokio::time::timeout(LOOK, heard).await;
         }
     }
 
-    /// Routers that give signs of life and do not plan with the change yet.
-    async fn routers_behind(&self) -> Result<i64, ControlError> {
+    /// What is not done now is tried again, until the change's own limit.
+    async fn keep_out(&self) {
+        let database = self.watched.database.name();
+        if let Err(error) = keep_out_of_all(self.connections, database).await {
+            tracing::warn!(database, %error, "a router that is cut off is not kept out yet");
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Routers that do not plan with the change yet: how many give signs of life, and how many do not and could still reach
+    /// shards.
+    async fn routers_behind(&self) -> Result<(i64, i64), ControlError> {
         let sql = format!(
-            "SELECT count(*) FROM oskol.routers
-             WHERE heartbeat > clock_timestamp() - {SILENCE}
-             AND (epoch < $1 OR sequence_epoch < $2)"
+            "SELECT count(*) FILTER (WHERE lives), count(*) FILTER (WHERE NOT lives)
+            FROM (SELECT {LIVES} AS lives FROM oskol.routers r
+                WHERE (epoch < $1 OR sequence_epoch < $2) AND NOT (kept_out AND kept_out_of_all)) behind",
+            LIVES = is_heard()
         );
         let (catalog, sequences) = (self.target.catalog as i64, self.target.sequences as i64);
         let row = self.home.query_one(&sql, &[&catalog, &sequences]).await;
-        Ok(row.map_err(self.home.failed())?.get(0))
+        let row = row.map_err(self.home.failed())?;
+        Ok((row.get(0), row.get(1)))
     }
 }

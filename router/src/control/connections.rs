@@ -159,6 +159,11 @@ impl Connections {
         self.connect(shard, database).await
     }
 
+    /// To one host of a shard, be it a primary or a standby.
+    pub(crate) async fn to_host(&self, host: &ShardConfig) -> Result<Client, ManagementError> {
+        management::connect_to_host(&self.dialer, &self.config.cluster, host).await
+    }
+
     /// As [`Self::own`], to a server that is no shard yet.
     pub(crate) async fn to_server(
         &self,
@@ -214,6 +219,10 @@ impl Lent {
     }
 
     pub(crate) fn config(&self) -> &Config {
+        &self.owner.config
+    }
+
+    pub(crate) fn shared_config(&self) -> &Arc<Config> {
         &self.owner.config
     }
 

@@ -32,6 +32,8 @@ pub enum ControlError {
     Mismatch(Mismatch),
     #[error("not done within {} ms: {what}", .limit.as_millis())]
     Timeout { what: &'static str, limit: Duration },
+    #[error("connections of a router that is cut off do not end on shard {0}")]
+    Stays(ShardId),
     #[error("too many requests wait for the control thread")]
     Busy,
     #[error("the router is shutting down")]
@@ -111,6 +113,11 @@ impl ControlError {
         move |source| Self::Statement { shard, source }
     }
 
+    /// Nothing was asked: the server is down, starting or ending.
+    pub(crate) fn is_unreachable(&self) -> bool {
+        matches!(self, Self::Connect(error) if error.passes())
+    }
+
     /// The server's own SQLSTATE, if a server said no.
     pub(crate) fn sqlstate(&self) -> Option<&str> {
         let source = match self {
@@ -139,6 +146,7 @@ impl From<ControlError> for RouterError {
                 Self::new(sqlstate::CONFIG_FILE_ERROR, text).hint(mismatch.hint())
             }
             ControlError::Timeout { .. } => Self::new(sqlstate::QUERY_CANCELED, text),
+            ControlError::Stays(_) => Self::new(sqlstate::CANNOT_CONNECT_NOW, text),
             ControlError::Refused(_) => Self::new("55000", text),
             ControlError::Busy => Self::new(sqlstate::TOO_MANY_CONNECTIONS, text),
             ControlError::Stopped => Self::new(sqlstate::ADMIN_SHUTDOWN, text),

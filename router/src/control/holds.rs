@@ -28,6 +28,8 @@ pub(crate) const GO: &str = "go ";
 const LOOK: Duration = Duration::from_millis(3);
 /// Between tries to learn the outcome.
 const RETRY: Duration = Duration::from_millis(100);
+/// Of one try: a connection may be dead, and not closed.
+const LONGEST_TRY: Duration = Duration::from_secs(5);
 
 /// What a database knows of holds.
 #[derive(Debug, Default)]
@@ -111,6 +113,7 @@ pub(crate) fn hear(around: &Surroundings, watched: &Arc<Watched>, said: &str) {
             around: around.clone(),
             watched: Arc::clone(watched),
             hold,
+            said: AtomicBool::new(false),
         };
         tokio::spawn(part.run());
     }
@@ -120,6 +123,8 @@ struct Part {
     around: Surroundings,
     watched: Arc<Watched>,
     hold: Hold,
+    /// The mover may count on it that this router holds.
+    said: AtomicBool,
 }
 
 impl Part {
@@ -131,8 +136,21 @@ impl Part {
             () = tokio::time::sleep(self.hold.limit) => {}
             () = self.take_part() => {}
         }
-        while let Err(error) = self.conclude().await {
-            tracing::warn!(gid = self.hold.gid, %error, "clients wait: the outcome of a move is not known yet");
+        // Unless it was told, the mover does without this router only if shards let it in no more.
+        while self.said.load(Ordering::Relaxed) {
+            match tokio::time::timeout(LONGEST_TRY, self.conclude()).await {
+                Ok(Ok(())) => break,
+                Ok(Err(error)) => {
+                    tracing::warn!(gid = self.hold.gid, %error, "clients wait: the outcome of a move is not known yet");
+                }
+                Err(_) => {
+                    tracing::warn!(
+                        gid = self.hold.gid,
+                        "clients wait: the home shard does not tell the outcome of a move"
+                    );
+                    self.around.connections.close(self.watched.database.name());
+                }
+            }
             tokio::time::sleep(RETRY).await;
         }
         self.watched.database.let_go();
@@ -173,15 +191,22 @@ impl Part {
             .all(|drained| drained.unwrap_or(true))
     }
 
+    /// On a new connection: where there is none the home shard cannot have heard it, and nobody has to wait for the outcome.
     async fn say_held(&self) -> Result<(), ControlError> {
-        let home = self.home().await?;
+        let connections = &self.around.connections;
+        let home_shard = connections.home();
+        let home = connections
+            .own(home_shard, self.watched.database.name())
+            .await?;
+        self.said.store(true, Ordering::Relaxed);
+        let failed = ControlError::statement(home_shard);
         let number = i64::from(self.around.identity.router);
         let sql = "UPDATE oskol.routers SET held = $1 WHERE id = $2";
         home.execute(sql, &[&self.hold.gid, &number])
             .await
-            .map_err(home.failed())?;
+            .map_err(&failed)?;
         let said = format!("NOTIFY {CHANNEL}, '{SEEN}'");
-        home.batch_execute(&said).await.map_err(home.failed())
+        home.batch_execute(&said).await.map_err(&failed)
     }
 
     /// Learns the outcome, which is a rollback if there was none, and routes by it.

@@ -106,6 +106,11 @@ impl Inner {
         self.connections.close(name);
         self.leases.forget(name);
         self.around.board.remove_database(name);
+        self.close_idle(name);
+    }
+
+    /// Workers close their idle connections to a database, and those in use once they come back.
+    pub(super) fn close_idle(&self, name: &str) {
         for worker in &self.workers {
             // A worker that has ended has no connections.
             let _ = worker.send(WorkerMessage::CloseIdle {

@@ -2,16 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use schema::oids::{OidDocument, OidMap};
 use schema::{Snapshot, sql};
 use topology::{ShardId, ShardMap};
 
+use super::bootstrap;
 use super::catalog;
 use super::connections::{Connections, Lent};
 use super::database::{DatabaseState, Tokens};
 use super::error::ControlError;
+use crate::check::{self, Verdict};
+
+/// Longest wait for a shard that was away: it is asked again and again, between signs of life to other routers.
+const AWAY: Duration = Duration::from_secs(1);
 
 /// A state, and what could not be read for it.
 pub(crate) struct Loaded {
@@ -21,22 +27,30 @@ pub(crate) struct Loaded {
 }
 
 /// Reads `database` anew; `previous` stands in for a shard that does not answer, and no client's
-/// statement gets an answer from that one either.
+/// statement gets an answer from that one either. The caller says which life the state is of.
 pub(crate) async fn load(
     connections: &Arc<Connections>,
     database: &str,
     previous: Option<&DatabaseState>,
 ) -> Result<Loaded, ControlError> {
     let home = connections.get_home(database).await?;
+    let reader = OidReader {
+        connections,
+        database,
+        previous,
+    };
     let known: Vec<ShardId> = connections.shards().iter().map(|shard| shard.id).collect();
     // OIDs of the shards that are known are read while the catalog is.
-    let (read, mut documents) =
-        tokio::join!(read_home(&home), read_oids(connections, database, known));
-    let (snapshot, map) = read?;
+    let (read, mut documents) = tokio::join!(read_home(&home), reader.read(known));
+    let (snapshot, ReadMap { map, moved }) = read?;
     let new = map.shards().iter().copied();
     let new = new.filter(|shard| !documents.contains_key(shard)).collect();
-    documents.extend(read_oids(connections, database, new).await);
+    documents.extend(reader.read(new).await);
     let shards = map.shards().to_vec();
+    let is_unseen = |shard: &ShardId| {
+        !reader.has_seen(*shard) && !documents.get(shard).is_some_and(Result::is_ok)
+    };
+    let unseen = shards.iter().copied().filter(is_unseen).collect();
     let documents: Vec<_> = shards
         .iter()
         .filter_map(|shard| documents.remove(shard))
@@ -60,6 +74,9 @@ pub(crate) async fn load(
             oids,
             shards,
             tokens,
+            life: 0,
+            unseen,
+            moved,
         },
         complete,
     })
@@ -75,15 +92,16 @@ pub(crate) async fn load_map(
     previous: &DatabaseState,
 ) -> Result<Option<DatabaseState>, ControlError> {
     let home = connections.get_home(database).await?;
-    let map = read_map(&home).await?;
+    let ReadMap { map, moved } = read_map(&home).await?;
     let same = map.shards() == previous.map.shards();
     Ok(same.then(|| DatabaseState {
         map: Arc::new(map),
+        moved,
         ..previous.clone()
     }))
 }
 
-async fn read_home(home: &Lent) -> Result<(Snapshot, ShardMap), ControlError> {
+async fn read_home(home: &Lent) -> Result<(Snapshot, ReadMap), ControlError> {
     let failed = home.failed();
     let row = home.query_one(sql::SNAPSHOT, &[]).await.map_err(&failed)?;
     let snapshot = Snapshot::from_json(row.get(0))?;
@@ -91,11 +109,18 @@ async fn read_home(home: &Lent) -> Result<(Snapshot, ShardMap), ControlError> {
     Ok((snapshot, read_map(home).await?))
 }
 
-async fn read_map(home: &Lent) -> Result<ShardMap, ControlError> {
+/// The shard map, and of each of its shards, ascending, the epoch after the last move from or to it.
+struct ReadMap {
+    map: ShardMap,
+    moved: Vec<i64>,
+}
+
+async fn read_map(home: &Lent) -> Result<ReadMap, ControlError> {
     catalog::learn_shards(home).await?;
     let map = "SELECT (SELECT map_epoch FROM oskol.meta),
-        (SELECT array_agg(id) FROM oskol.shards WHERE state IN ('active', 'draining')),
-        (SELECT array_agg(shard ORDER BY bucket) FROM oskol.buckets)";
+        (SELECT array_agg(id ORDER BY id) FROM oskol.shards WHERE state IN ('active', 'draining')),
+        (SELECT array_agg(shard ORDER BY bucket) FROM oskol.buckets),
+        (SELECT array_agg(moved ORDER BY id) FROM oskol.shards WHERE state IN ('active', 'draining'))";
     let row = home.query_one(map, &[]).await.map_err(home.failed())?;
     let ids = |column| -> Vec<ShardId> {
         let ids: Option<Vec<i32>> = row.get(column);
@@ -106,7 +131,11 @@ async fn read_map(home: &Lent) -> Result<ShardMap, ControlError> {
             .collect()
     };
     let epoch = row.get::<_, i64>(0) as u64;
-    Ok(ShardMap::new(epoch, home.shard(), ids(1), ids(2))?)
+    let moved: Option<Vec<i64>> = row.get(3);
+    Ok(ReadMap {
+        map: ShardMap::new(epoch, home.shard(), ids(1), ids(2))?,
+        moved: moved.unwrap_or_default(),
+    })
 }
 
 /// What every shard has of its own.
@@ -117,25 +146,72 @@ struct OfShard {
 
 type Documents = BTreeMap<ShardId, Result<OfShard, ControlError>>;
 
-async fn read_oids(
-    connections: &Arc<Connections>,
-    database: &str,
-    shards: Vec<ShardId>,
-) -> Documents {
-    let documents = shards.into_iter().map(async |shard| {
-        let read = async {
-            let connection = connections.get(shard, database).await?;
-            let row = connection.query_one(sql::OIDS, &[]).await;
-            let row = row.map_err(connection.failed())?;
-            let oids = OidDocument::from_json(row.get(0))?;
-            let row = connection.query_one(sql::TOKEN, &[]).await;
-            let row = row.map_err(connection.failed())?;
-            let token = Arc::from(row.get::<_, &str>(0));
-            Ok(OfShard { oids, token })
+/// Reads what shards have of their own.
+struct OidReader<'a> {
+    connections: &'a Arc<Connections>,
+    database: &'a str,
+    previous: Option<&'a DatabaseState>,
+}
+
+impl OidReader<'_> {
+    async fn read(&self, shards: Vec<ShardId>) -> Documents {
+        let documents = shards
+            .into_iter()
+            .map(async |shard| (shard, self.read_one(shard).await));
+        join_all(documents).await.into_iter().collect()
+    }
+
+    fn has_seen(&self, shard: ShardId) -> bool {
+        let seen =
+            |known: &DatabaseState| known.shards.contains(&shard) && !known.unseen.contains(&shard);
+        self.previous.is_some_and(seen)
+    }
+
+    async fn read_one(&self, shard: ShardId) -> Result<OfShard, ControlError> {
+        let mut connection = self.connect(shard).await?;
+        if !self.has_seen(shard) {
+            self.see(&mut connection).await?;
+        }
+        let row = connection.query_one(sql::OIDS, &[]).await;
+        let row = row.map_err(connection.failed())?;
+        let oids = OidDocument::from_json(row.get(0))?;
+        let row = connection.query_one(sql::TOKEN, &[]).await;
+        let row = row.map_err(connection.failed())?;
+        let token = Arc::from(row.get::<_, &str>(0));
+        Ok(OfShard { oids, token })
+    }
+
+    async fn connect(&self, shard: ShardId) -> Result<Lent, ControlError> {
+        let connected = self.connections.get(shard, self.database);
+        if self.previous.is_none() || self.has_seen(shard) {
+            return connected.await;
+        }
+        let late = |_| ControlError::Timeout {
+            what: "a connection to a shard that was away",
+            limit: AWAY,
         };
-        (shard, read.await)
-    });
-    join_all(documents).await.into_iter().collect()
+        tokio::time::timeout(AWAY, connected).await.map_err(late)?
+    }
+
+    /// It may have been away when this router was started: it must be the right server, with the settings of a shard, and
+    /// have the schema of this router.
+    async fn see(&self, connection: &mut Lent) -> Result<(), ControlError> {
+        let shard = connection.shard();
+        let Some(place) = connection.config().cluster.shards.find(shard) else {
+            return Err(ControlError::UnknownShard(shard));
+        };
+        let found = check::shard_findings(connection, connection.config(), &place).await;
+        let (_, findings) = found.map_err(connection.failed())?;
+        let wrong = findings
+            .iter()
+            .filter(|finding| finding.verdict == Verdict::Wrong);
+        let wrong: Vec<String> = wrong.map(ToString::to_string).collect();
+        if !wrong.is_empty() {
+            return Err(ControlError::Refused(wrong.join("; ")));
+        }
+        let config = Arc::clone(connection.shared_config());
+        bootstrap::prepare_server(&config, connection, shard, self.database).await
+    }
 }
 
 /// By shard; `None` where nothing differs from the home shard.

@@ -16,8 +16,8 @@ use topology::ShardId;
 use super::CLUSTER_DATABASE;
 use super::connections::{Connections, Lent};
 use super::error::ControlError;
+use super::exclusion::{forget_the_dead, lives};
 use super::gid::{GlobalId, LiveTransactions};
-use super::watch::{GONE, PRESENCE, SILENCE};
 use crate::admin::Board;
 use crate::metrics::Metrics;
 use listed::{InDoubt, list};
@@ -203,6 +203,15 @@ impl Recovery {
         Ok(Outcome::of(row.map_err(lead.failed())?.get(0)))
     }
 
+    /// Removes routers that nobody will hear of any more from `databases`.
+    pub(crate) async fn forget_routers(&self, databases: &[String]) {
+        for database in databases {
+            if let Err(error) = forget_the_dead(&self.connections, database).await {
+                tracing::debug!(database, %error, "routers that are no more stay listed");
+            }
+        }
+    }
+
     /// Removes decisions that nobody needs any more from `databases`; nothing unless every shard tells
     /// what it has prepared.
     pub(crate) async fn sweep(&self, databases: &[String]) {
@@ -250,12 +259,7 @@ impl Recovery {
     /// Routers that give signs of life; `None` when the home shard does not tell.
     async fn living_routers(&self) -> Option<HashSet<u32>> {
         let home = self.connections.get_home(CLUSTER_DATABASE).await.ok()?;
-        let sql = format!(
-            "SELECT id FROM oskol.routers r WHERE heartbeat > clock_timestamp() - {SILENCE}
-            AND (heartbeat > clock_timestamp() - {GONE} OR EXISTS (SELECT FROM pg_locks l
-                WHERE l.locktype = 'advisory' AND l.classid = {PRESENCE} AND l.objid = r.id AND l.objsubid = 2
-                AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())))"
-        );
+        let sql = format!("SELECT id FROM oskol.routers r WHERE {}", lives());
         let rows = home.query(&sql, &[]).await.ok()?;
         // Numbers come from a sequence of 32 bits.
         Some(rows.iter().map(|row| row.get::<_, i64>(0) as u32).collect())

@@ -1,6 +1,8 @@
 //! Roles as the home shard knows them, for log-in. A look-up is good for a few seconds, and for as long
 //! as the home shard does not answer.
 
+pub(super) mod copy;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};

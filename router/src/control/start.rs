@@ -24,7 +24,7 @@ use crate::worker::WorkerHandle;
 
 /// Between looks for transactions in doubt.
 const RECOVERY: Duration = Duration::from_secs(2);
-/// Between removals of old decisions.
+/// Between removals of old decisions and routers.
 const SWEEP: Duration = Duration::from_secs(60);
 
 /// Why the router cannot serve this cluster.
@@ -144,20 +144,36 @@ async fn begin(
     Ok(Control { inner })
 }
 
-/// Everything that is wrong with any shard, at once.
+/// Everything that is wrong with any shard, at once. A shard of the cluster that cannot be reached is no reason not to serve the
+/// others.
 async fn check_shards(config: &Config, connections: &Arc<Connections>) -> Result<(), StartError> {
     let shards = connections.shards();
     let checks = shards
         .iter()
         .map(|shard| check_shard(config, connections, shard));
     let (mut facts, mut findings) = (Vec::new(), Vec::new());
-    for result in join_all(checks).await {
+    let results = join_all(checks).await;
+    let known = match connections.get_home(CLUSTER_DATABASE).await {
+        Ok(home) => Some(bootstrap::known_shards(&home).await?),
+        // That is among the findings.
+        Err(_) => None,
+    };
+    for (shard, result) in shards.iter().zip(results) {
         match result {
             Ok((read, judged)) => {
                 facts.push(read);
                 findings.extend(judged);
             }
-            Err(finding) => findings.push(finding),
+            Err(Unchecked { finding, away }) => {
+                let is_known = known.as_ref().is_some_and(|known| known.has(shard));
+                let may_wait = away && is_known && shard.id != config.cluster.home;
+                let verdict = if may_wait {
+                    Verdict::Warn
+                } else {
+                    finding.verdict
+                };
+                findings.push(Finding { verdict, ..finding });
+            }
         }
     }
     findings.extend(check::compare(&facts));
@@ -175,15 +191,25 @@ async fn check_shards(config: &Config, connections: &Arc<Connections>) -> Result
     }
 }
 
+/// Why nothing is known of a shard's settings.
+struct Unchecked {
+    finding: Finding,
+    /// It cannot be reached, and may be later.
+    away: bool,
+}
+
 async fn check_shard(
     config: &Config,
     connections: &Arc<Connections>,
     shard: &ShardConfig,
-) -> Result<(check::ShardFacts, Vec<Finding>), Finding> {
+) -> Result<(check::ShardFacts, Vec<Finding>), Unchecked> {
     let wrong = |error: ControlError| {
         let remedy =
             "see that the server runs, and mend host, port, user and password in [cluster]";
-        Finding::wrong(&check::place(shard), error.to_string(), remedy)
+        Unchecked {
+            finding: Finding::wrong(&check::place(shard), error.to_string(), remedy),
+            away: error.is_unreachable(),
+        }
     };
     let connection = connections
         .get(shard.id, CLUSTER_DATABASE)
@@ -209,6 +235,9 @@ impl Inner {
         let recovery = tokio::spawn(Arc::clone(&self).recover());
         let deadlocks = tokio::spawn(Deadlocks::new(Arc::clone(&self)).watch());
         let moves = tokio::spawn(super::moves::watch(Arc::clone(&self)));
+        let standbys = tokio::spawn(super::standbys::watch(Arc::clone(&self)));
+        let standing = tokio::spawn(super::standing::watch(Arc::clone(&self)));
+        let patroni = tokio::spawn(super::patroni::watch(Arc::clone(&self.config)));
         let mut stop = self.stop.subscribe();
         loop {
             tokio::select! {
@@ -220,11 +249,15 @@ impl Inner {
         recovery.abort();
         deadlocks.abort();
         moves.abort();
+        standbys.abort();
+        standing.abort();
+        patroni.abort();
         self.sign_off().await;
     }
 
     async fn recover(self: Arc<Self>) {
         let mut last_sweep = tokio::time::Instant::now();
+        self.recovery.forget_routers(&self.open_names()).await;
         loop {
             for database in self.recovery.run().await {
                 self.announce_recovered(&database).await;
@@ -232,6 +265,7 @@ impl Inner {
             self.connections.sweep();
             if last_sweep.elapsed() >= SWEEP {
                 self.recovery.sweep(&self.open_names()).await;
+                self.recovery.forget_routers(&self.open_names()).await;
                 last_sweep = tokio::time::Instant::now();
             }
             let _ = tokio::time::timeout(RECOVERY, self.recover_now.notified()).await;

@@ -20,6 +20,7 @@ use super::holds::{self, Holds};
 use super::load::{Loaded, load, load_map};
 use crate::admin::Board;
 use crate::metrics::Metrics;
+use crate::standbys::Moment;
 use crate::worker::WorkerHandle;
 
 /// Between signs of life. Others stop waiting for a router that gave none for [`SILENCE`].
@@ -59,6 +60,8 @@ pub(crate) struct Epochs {
     pub(crate) sequences: u64,
     /// Of the shard map.
     pub(crate) map: u64,
+    /// Of this router, as shards know it (`DatabaseState::life`).
+    pub(crate) life: u64,
 }
 
 /// An open database and the means to keep it.
@@ -106,22 +109,26 @@ impl Surroundings {
 pub(crate) async fn open(around: &Surroundings, name: &str) -> Result<Arc<Watched>, ControlError> {
     let home = around.connections.get_home(name).await?;
     let failed = home.failed();
-    beat(&home, &around.identity, Epochs::default())
-        .await
-        .map_err(&failed)?;
+    let began = beat(&home, &around.identity, Epochs::default()).await;
+    let mut life = began.map_err(&failed)?.life;
     loop {
-        let loaded = around.load(name, None).await?;
+        let mut loaded = around.load(name, None).await?;
+        loaded.state.life = life;
         let read = loaded.state.snapshot.epoch;
         let map = loaded.state.map.epoch();
         let seen = Epochs {
             catalog: read,
             map,
+            life,
             ..Epochs::default()
         };
+        let asked = Moment::now();
         let now = beat(&home, &around.identity, seen).await.map_err(&failed)?;
-        if (now.catalog, now.map) == (read, map) {
+        life = now.life;
+        if (now.catalog, now.map, now.life) == (read, map, seen.life) {
             let database = Arc::new(Database::new(name, loaded.state));
             database.void_leases(now.sequences);
+            database.confirm(asked);
             let (seen, _) = watch::channel(now);
             let (poke, heard) = (Notify::new(), Notify::new());
             let complete = AtomicBool::new(loaded.complete);
@@ -157,13 +164,14 @@ pub(crate) async fn keep(around: Surroundings, watched: Arc<Watched>) {
     }
 }
 
-/// Gives a sign of life, and the epochs of now.
+/// Gives a sign of life, and the epochs of now. A life that others gave meanwhile is told by the next one.
 async fn beat(
     client: &Client,
     identity: &Identity,
     seen: Epochs,
 ) -> Result<Epochs, tokio_postgres::Error> {
-    let sql = "SELECT b.epoch, b.sequence_epoch, m.map_epoch
+    let sql = "SELECT b.epoch, b.sequence_epoch, m.map_epoch,
+        coalesce((SELECT r.life FROM oskol.routers r WHERE r.id = $1), 0)
         FROM oskol.beat($1, $2, $3, $4) b, oskol.meta m";
     let (catalog, sequences) = (seen.catalog as i64, seen.sequences as i64);
     let router = i64::from(identity.router);
@@ -175,6 +183,7 @@ async fn beat(
         catalog: epoch(0),
         sequences: epoch(1),
         map: epoch(2),
+        life: epoch(3),
     })
 }
 
@@ -225,6 +234,7 @@ impl Session<'_> {
     async fn look(&self, client: &Client) -> Result<(), ControlError> {
         loop {
             let seen = *self.watched.seen.borrow();
+            let asked = Moment::now();
             let now = self.timely_beat(client, seen).await?;
             if now.sequences != seen.sequences {
                 self.watched.database.void_leases(now.sequences);
@@ -233,12 +243,15 @@ impl Session<'_> {
                 sequences: now.sequences,
                 ..seen
             };
-            if now.catalog != seen.catalog || !self.watched.complete.load(Ordering::Relaxed) {
-                (reached.catalog, reached.map) = self.load().await?;
+            let complete = self.watched.complete.load(Ordering::Relaxed);
+            if now.catalog != seen.catalog || now.life != seen.life || !complete {
+                (reached.catalog, reached.map) = self.load(now.life).await?;
+                reached.life = now.life;
             } else if now.map != seen.map {
                 (reached.catalog, reached.map) = self.load_map().await?;
             }
             if reached == seen {
+                self.watched.database.confirm(asked);
                 return Ok(());
             }
             self.timely_beat(client, reached).await?;
@@ -247,14 +260,20 @@ impl Session<'_> {
         }
     }
 
-    /// The epochs of the catalog and of the shard map that are in use from now on.
-    async fn load(&self) -> Result<(u64, u64), ControlError> {
+    /// The epochs of the catalog and of the shard map that are in use from now on. `life`: told by a sign of life before this.
+    async fn load(&self, life: u64) -> Result<(u64, u64), ControlError> {
         let database = &self.watched.database;
         let before = database.state();
-        let Loaded { state, complete } = self.around.load(database.name(), Some(&before)).await?;
+        let Loaded {
+            mut state,
+            complete,
+        } = self.around.load(database.name(), Some(&before)).await?;
+        state.life = life;
         let epochs = (state.snapshot.epoch, state.map.epoch());
         // Read again only for want of a shard's OIDs, and for nothing: plans stay good.
-        if complete || epochs != (before.snapshot.epoch, before.map.epoch()) {
+        let known = (before.snapshot.epoch, before.map.epoch());
+        let seen = before.unseen != state.unseen;
+        if complete || seen || epochs != known || life != before.life {
             database.swap(state);
         }
         self.watched.complete.store(complete, Ordering::Relaxed);
@@ -267,7 +286,7 @@ impl Session<'_> {
         let before = database.state();
         let read = load_map(&self.around.connections, database.name(), &before).await?;
         let Some(state) = read else {
-            return self.load().await;
+            return self.load(before.life).await;
         };
         let epochs = (state.snapshot.epoch, state.map.epoch());
         self.around.metrics.control.map_epoch.set(epochs.1);

@@ -2,10 +2,13 @@
 
 mod page;
 
+use std::sync::Arc;
+
 use super::{CommitKind, Metrics, PlanKind, Total, process};
+use crate::standbys::{Seen, Standby};
 use page::{Page, escape};
 
-pub fn render(metrics: &Metrics) -> String {
+pub fn render(metrics: &Metrics, hosts: &[Arc<Standby>]) -> String {
     let total = metrics.total();
     let mut page = Page::default();
     process_figures(&mut page, metrics);
@@ -15,6 +18,7 @@ pub fn render(metrics: &Metrics) -> String {
     databases(&mut page, &total);
     shards(&mut page, &total);
     control(&mut page, metrics);
+    standbys(&mut page, hosts);
     page.text
 }
 
@@ -301,11 +305,68 @@ fn control(page: &mut Page, metrics: &Metrics) {
         control.in_doubt_oldest_seconds.get(),
     );
     page.single(
+        "shards_kept_out",
+        "gauge",
+        "Shards that lack changes of the schema or moves of buckets.",
+        control.kept_out.get(),
+    );
+    page.single(
         "shard_map_epoch",
         "gauge",
         "Epoch of the shard map.",
         control.map_epoch.get(),
     );
+}
+
+/// Hosts of shards that have several. No lag is told of one whose lag is not known.
+fn standbys(page: &mut Page, hosts: &[Arc<Standby>]) {
+    type Value = fn(&Seen) -> Option<f64>;
+    let figures: [(&str, &str, &str, Value); 4] = [
+        (
+            "standby_up",
+            "gauge",
+            "1: it answers as a standby.",
+            |seen| (!seen.is_primary).then(|| f64::from(u8::from(seen.fault.is_none()))),
+        ),
+        (
+            "standby_lag_seconds",
+            "gauge",
+            "Age of what it shows; it grows while the standby cannot be measured.",
+            |seen| seen.lag.map(|lag| lag.as_secs_f64()),
+        ),
+        (
+            "standby_lag_bytes",
+            "gauge",
+            "WAL that it has not replayed.",
+            |seen| {
+                seen.bytes
+                    .filter(|_| !seen.is_primary)
+                    .map(|bytes| bytes as f64)
+            },
+        ),
+        (
+            "standby_reads_total",
+            "counter",
+            "Statements and transactions that were sent to it to read.",
+            |seen| Some(seen.reads as f64),
+        ),
+    ];
+    let seen: Vec<_> = hosts
+        .iter()
+        .map(|standby| (&standby.host, standby.seen()))
+        .collect();
+    for (name, kind, help, value) in figures {
+        page.head(name, kind, help);
+        for (host, seen) in &seen {
+            if let Some(value) = value(seen) {
+                let (shard, name_of_host) = (host.id, escape(&host.host));
+                let port = host.port;
+                page.line(format_args!(
+                    "oskol_{name}{{shard=\"{shard}\",host=\"{name_of_host}:{port}\"}} {value}"
+                ));
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -326,7 +387,7 @@ mod tests {
         two.database("a\"b")
             .query(PlanKind::SingleShard, Duration::from_micros(20));
         two.shard(ShardId(2)).waited(Duration::from_millis(1));
-        metrics.render()
+        metrics.render(&[])
     }
 
     #[test]

@@ -16,7 +16,8 @@ pub enum PlanKind {
     Home,
     SingleShard,
     Split,
-    /// Planned for the shard of a row that the entry of a unique key names; where it finds none, all shards are asked.
+    /// Planned for the shards of rows that entries of a unique key or a routing index name; where those of a unique key
+    /// lead to no row, all shards are asked.
     ByEntry,
     Scatter,
     Gather,

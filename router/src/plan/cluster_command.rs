@@ -3,6 +3,7 @@
 //! how tables are moved or ids are leased.
 
 pub mod action;
+mod route_command;
 mod sequence_command;
 
 use pg_query::NodeEnum;
@@ -41,12 +42,15 @@ fn table_command(call: &OnlyCall<'_>, context: &PlanContext<'_>) -> Option<Plann
     let names: &[&str] = match call.function {
         "shard_table" => &["relation", "key", "accept_unenforced"],
         "reference_table" | "local_table" => &["relation"],
+        "route_by" | "unroute_by" => &["relation", "column_name"],
         _ => return None,
     };
     Some(
         arguments(call, names).and_then(|arguments| match call.function {
             "shard_table" => shard_table(&arguments, context),
             "reference_table" => place(&arguments, Placed::Reference, context),
+            "route_by" => route_command::plan(&arguments, true, context),
+            "unroute_by" => route_command::plan(&arguments, false, context),
             _ => place(&arguments, Placed::Local, context),
         }),
     )
@@ -77,7 +81,7 @@ fn arguments<'a>(
 /// As PostgreSQL says it.
 fn no_such_function(call: &OnlyCall<'_>) -> RouterError {
     RouterError::new("42883", format!("function oskol.{} with these arguments does not exist", call.function))
-        .hint("Use oskol.shard_table(relation, key [, accept_unenforced]), oskol.reference_table(relation) or oskol.local_table(relation).")
+        .hint("Use oskol.shard_table(relation, key [, accept_unenforced]), oskol.reference_table(relation), oskol.local_table(relation), oskol.route_by(relation, column_name) or oskol.unroute_by(relation, column_name).")
 }
 
 fn text(argument: Option<&Option<&Node>>) -> Result<String, RouterError> {
@@ -106,15 +110,7 @@ fn shard_table(arguments: &[Option<&Node>], context: &PlanContext<'_>) -> Planne
     let column = table
         .column(&key)
         .map(|index| &table.columns[index])
-        .ok_or_else(|| {
-            RouterError::new(
-                "42703",
-                format!(
-                    "column \"{key}\" of relation \"{}\" does not exist",
-                    table.name
-                ),
-            )
-        })?;
+        .ok_or_else(|| no_such_column(&key, &table))?;
     let key_type = column
         .key_type()
         .filter(|_| column.default != DefaultValue::Generated);
@@ -214,6 +210,15 @@ fn table(name: &str, context: &PlanContext<'_>) -> Result<std::sync::Arc<Relatio
         ));
     }
     Ok(found)
+}
+
+/// As PostgreSQL says it.
+fn no_such_column(column: &str, table: &Relation) -> RouterError {
+    let name = &table.name;
+    RouterError::new(
+        "42703",
+        format!("column \"{column}\" of relation \"{name}\" does not exist"),
+    )
 }
 
 fn has_children(table: &Relation, context: &PlanContext<'_>) -> bool {

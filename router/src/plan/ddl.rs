@@ -16,13 +16,17 @@ mod procedural;
 mod references;
 mod role;
 mod truncate;
+mod unenforced;
 
 use pg_query::NodeEnum;
-use pg_query::protobuf::{CreateSchemaStmt, IndexStmt, RangeVar, RuleStmt};
+use pg_query::protobuf::{CreateSchemaStmt, IndexStmt, ObjectType, RangeVar, RuleStmt};
 
 use super::facts::Facts;
 use super::scope::{self, Found};
-use super::{Action, Ddl, Effect, Plan, PlanContext, TemporaryChange, names, unsupported};
+use super::{
+    Action, ConcurrentIndex, Ddl, Effect, FilledLater, Plan, PlanContext, Recorded,
+    TemporaryChange, names, unsupported,
+};
 use crate::error::RouterError;
 use crate::parse::Statement;
 use constraints::{Placed, Subject};
@@ -37,7 +41,49 @@ pub fn plan(statement: &Statement, node: &NodeEnum, context: &PlanContext<'_>) -
         context,
         facts: Facts::of(node),
     };
-    job.plan(node).unwrap_or_else(Plan::refused)
+    let mut plan = job.plan(node).unwrap_or_else(Plan::refused);
+    if let Action::Ddl(ddl) = &mut plan.action {
+        ddl.recorded = recorded(node, &statement.text);
+    }
+    plan
+}
+
+/// Rows, upkeep, roles and databases are no part of a database's schema.
+fn recorded(node: &NodeEnum, text: &str) -> Recorded {
+    let may_hold_password = || text.to_ascii_lowercase().contains("password");
+    match node {
+        NodeEnum::TruncateStmt(_)
+        | NodeEnum::VacuumStmt(_)
+        | NodeEnum::ClusterStmt(_)
+        | NodeEnum::ReindexStmt(_)
+        | NodeEnum::CheckPointStmt(_)
+        | NodeEnum::CreateRoleStmt(_)
+        | NodeEnum::AlterRoleStmt(_)
+        | NodeEnum::AlterRoleSetStmt(_)
+        | NodeEnum::DropRoleStmt(_)
+        | NodeEnum::GrantRoleStmt(_)
+        | NodeEnum::CreatedbStmt(_)
+        | NodeEnum::DropdbStmt(_)
+        | NodeEnum::AlterDatabaseStmt(_)
+        | NodeEnum::AlterDatabaseSetStmt(_)
+        | NodeEnum::AlterDatabaseRefreshCollStmt(_) => Recorded::No,
+        NodeEnum::RenameStmt(rename)
+            if matches!(
+                rename.rename_type(),
+                ObjectType::ObjectDatabase | ObjectType::ObjectRole
+            ) =>
+        {
+            Recorded::No
+        }
+        NodeEnum::CreateUserMappingStmt(_)
+        | NodeEnum::AlterUserMappingStmt(_)
+        | NodeEnum::CreateForeignServerStmt(_)
+        | NodeEnum::AlterForeignServerStmt(_)
+        | NodeEnum::CreateFdwStmt(_)
+        | NodeEnum::AlterFdwStmt(_) => Recorded::Withheld,
+        NodeEnum::DoStmt(_) if may_hold_password() => Recorded::Withheld,
+        _ => Recorded::Text,
+    }
 }
 
 /// One utility statement being planned.
@@ -109,7 +155,11 @@ impl Job<'_> {
             outside_transaction: ddl.outside_transaction,
             ..Effect::default()
         };
-        Plan::new(Action::Ddl(ddl), effect, "changes all shards alike")
+        Plan::new(
+            Action::Ddl(Box::new(ddl)),
+            effect,
+            "changes all shards alike",
+        )
     }
 
     /// The client's own text on the home shard, where this session's temporary relations are.
@@ -240,15 +290,31 @@ impl Job<'_> {
         };
         let mut ddl = self.everywhere();
         if index.unique && !keeps_on_shard(&subject, &columns) {
-            if index.concurrent {
-                return Err(concurrent_unique());
+            match (index.concurrent, &subject.placed) {
+                (true, Placed::Sharded { key, .. }) if !subject.partitioned => {
+                    ddl.filled_later = Some(FilledLater {
+                        table: (relation.schema.clone(), relation.name.clone()),
+                        key: key.clone(),
+                        index: (!index.idxname.is_empty()).then(|| index.idxname.clone()),
+                    });
+                }
+                _ => ddl.keep_entries(&subject),
             }
-            ddl.keep_entries(&subject);
         }
         if index.concurrent {
             ddl.outside_transaction = true;
+            if ddl.filled_later.is_none() {
+                ddl.again = Some(in_transaction(index)?);
+            }
+            ddl.locks_indexes = Some((relation.schema.clone(), relation.name.clone()));
             ddl.undo = undo_index(index, &relation.schema);
-            ddl.undo_failed = undo_invalid_index(index, &relation.schema);
+            ddl.undo_failed = undo_invalid_index(index, &relation.schema, &relation.name);
+            let named = || ConcurrentIndex {
+                schema: relation.schema.clone(),
+                table: relation.name.clone(),
+                name: index.idxname.clone(),
+            };
+            ddl.index = (!index.idxname.is_empty()).then(|| Box::new(named()));
         }
         let mut plan = self.planned(ddl);
         plan.notices.extend(notice);
@@ -307,15 +373,6 @@ fn keeps_on_shard(subject: &Subject<'_>, columns: &[String]) -> bool {
     }
 }
 
-fn concurrent_unique() -> RouterError {
-    RouterError::unsupported(
-        "unique-concurrently",
-        "a unique index without the shard key cannot be created concurrently",
-    )
-    .detail("Its values are entered over all shards in the transaction that creates it.")
-    .hint("Leave out CONCURRENTLY: writers of the table wait meanwhile.")
-}
-
 impl Ddl {
     /// Unique keys of the table that no shard alone can keep are kept by entries from now on.
     fn keep_entries(&mut self, subject: &Subject<'_>) {
@@ -330,6 +387,13 @@ impl Ddl {
     }
 }
 
+/// The index made without CONCURRENTLY.
+fn in_transaction(index: &IndexStmt) -> Result<String, RouterError> {
+    let mut index = index.clone();
+    index.concurrent = false;
+    deparse(NodeEnum::IndexStmt(Box::new(index)))
+}
+
 fn undo_index(index: &IndexStmt, schema: &str) -> Option<String> {
     let name = index_name(index, schema);
     let is_safe = !index.idxname.is_empty() && !index.if_not_exists;
@@ -337,13 +401,20 @@ fn undo_index(index: &IndexStmt, schema: &str) -> Option<String> {
 }
 
 /// Where CREATE INDEX CONCURRENTLY fails it may leave an index that nobody can use.
-fn undo_invalid_index(index: &IndexStmt, schema: &str) -> Option<String> {
+fn undo_invalid_index(index: &IndexStmt, schema: &str, table: &str) -> Option<String> {
     let name = index_name(index, schema);
+    let table = format!(
+        "{}.{}",
+        names::quote_identifier(schema),
+        names::quote_identifier(table)
+    );
+    // One of that name of another table may be under way.
     let block = format!(
         "BEGIN IF EXISTS (SELECT FROM pg_catalog.pg_index i \
-         WHERE i.indexrelid = pg_catalog.to_regclass({}) AND NOT i.indisvalid) \
+         WHERE i.indexrelid = pg_catalog.to_regclass({}) AND i.indrelid = pg_catalog.to_regclass({}) AND NOT i.indisvalid) \
          THEN DROP INDEX {name}; END IF; END",
-        names::quote_literal(&name)
+        names::quote_literal(&name),
+        names::quote_literal(&table)
     );
     (!index.idxname.is_empty()).then(|| format!("DO {}", names::quote_literal(&block)))
 }

@@ -9,7 +9,7 @@ use pg_query::protobuf::Node;
 
 use super::facts::Facts;
 use super::scope::{self, Found};
-use super::{Action, Copy, Plan, PlanContext, insert};
+use super::{Action, Copy, Plan, PlanContext, SessionCommand, insert};
 use crate::parse::Statement;
 
 /// The plan, with the entering of what it changes around it where that may be something.
@@ -22,7 +22,7 @@ pub fn around(plan: Plan, statement: &Statement, context: &PlanContext<'_>) -> P
         return plan;
     }
     if let NodeEnum::InsertStmt(insert) = &statement.node
-        && !matches!(plan.action, Action::Upsert(_))
+        && !goes_row_by_row(&plan.action)
         && let Err(refusal) = insert::conflict::is_on_one_shard(insert, context)
     {
         return Plan::refused(refusal);
@@ -47,10 +47,19 @@ pub fn around(plan: Plan, statement: &Statement, context: &PlanContext<'_>) -> P
 
 /// These enter what they change at their own end, or run nothing.
 fn enters_itself(action: &Action) -> bool {
-    matches!(
-        action,
-        Action::Session(_) | Action::Ddl(_) | Action::Cluster(_) | Action::Refuse(_)
-    )
+    match action {
+        Action::Session(command) => !matches!(command, SessionCommand::AtCursor { .. }),
+        Action::Ddl(_) | Action::Cluster(_) | Action::Refuse(_) => true,
+        _ => false,
+    }
+}
+
+fn goes_row_by_row(action: &Action) -> bool {
+    match action {
+        Action::Upsert(_) => true,
+        Action::InsertRows(insert) => insert.upserts.is_some(),
+        _ => false,
+    }
 }
 
 fn may_change(node: &NodeEnum, facts: &Facts, context: &PlanContext<'_>) -> bool {

@@ -4,6 +4,7 @@
 use pg_query::protobuf::Token;
 
 use super::gather::{Finish, Gather, Source};
+use super::survey::ListedKeys;
 use super::{Action, ByKey, KeyExpr, Plan, Split};
 use crate::parse::shape::{LiteralKind, Shape};
 
@@ -13,7 +14,8 @@ impl Plan {
     /// not shared.
     pub(super) fn finish(mut self, text: &str) -> Self {
         let uses = parameter_uses(text);
-        for_each_key(&mut self.action, &mut |key| mark_shared(key, &uses));
+        let shared = &mut self.shared_keys;
+        for_each_key(&mut self.action, &mut |key| mark_shared(key, &uses, shared));
         self.by_shape = self.by_shape && shares_by_shape(&mut self.action, text);
         self
     }
@@ -50,15 +52,21 @@ fn for_each_key(action: &mut Action, visit: &mut impl FnMut(&mut KeyExpr)) {
             let rows = upsert.insert.rows.iter_mut().map(|row| &mut row.key);
             let routes = upsert.routes.iter_mut().flatten();
             let values = routes.flat_map(|route| &mut route.columns);
-            rows.chain(values.map(|(value, _)| value)).for_each(visit);
+            rows.chain(values.map(|value| &mut value.value))
+                .for_each(visit);
         }
         Action::Split(Split::Keys { keys, .. }) => keys.iter_mut().for_each(visit),
         Action::Split(Split::KeyArray { array, .. }) => visit(array),
         Action::Scatter(scatter) => {
             let route = scatter.entry.iter_mut();
-            route
-                .flat_map(|route| &mut route.columns)
-                .for_each(|(key, _)| visit(key));
+            let routed = route.flat_map(|route| &mut route.columns);
+            let listed = scatter.listed.iter_mut().chain(&mut scatter.routed);
+            let listed = listed.flat_map(|list| match &mut list.keys {
+                ListedKeys::Each(keys) => keys.as_mut_slice(),
+                ListedKeys::Array(array) => std::slice::from_mut(array),
+            });
+            let values = routed.map(|value| &mut value.value);
+            values.chain(listed).for_each(visit);
         }
         Action::Gather(gather) => for_each_key_of_sources(gather, visit),
         Action::Explain(explain) => for_each_key(&mut explain.inner.action, visit),
@@ -81,7 +89,7 @@ fn for_each_key_of_sources(gather: &mut Gather, visit: &mut impl FnMut(&mut KeyE
         match source {
             Source::Key { key, .. } | Source::KeyArray { array: key, .. } => visit(key),
             Source::Keys { keys, .. } => keys.iter_mut().for_each(&mut *visit),
-            Source::Everywhere | Source::Home | Source::AnyShard => {}
+            Source::Everywhere | Source::Home | Source::AnyShard | Source::Part(_) => {}
         }
     }
     if let Some(gather) = rest {
@@ -89,13 +97,14 @@ fn for_each_key_of_sources(gather: &mut Gather, visit: &mut impl FnMut(&mut KeyE
     }
 }
 
-fn mark_shared(key: &mut KeyExpr, uses: &[u32]) {
+fn mark_shared(key: &mut KeyExpr, uses: &[u32], shared: &mut Vec<u16>) {
     match key {
         KeyExpr::Parameter { number, cast_to } => {
             let count = usize::from(*number)
                 .checked_sub(1)
                 .and_then(|index| uses.get(index));
             if count.is_some_and(|&count| count > 1) {
+                shared.push(*number);
                 *key = KeyExpr::SharedParameter {
                     number: *number,
                     cast_to: *cast_to,
@@ -103,8 +112,8 @@ fn mark_shared(key: &mut KeyExpr, uses: &[u32]) {
             }
         }
         KeyExpr::Arithmetic { left, right, .. } => {
-            mark_shared(left, uses);
-            mark_shared(right, uses);
+            mark_shared(left, uses, shared);
+            mark_shared(right, uses, shared);
         }
         _ => {}
     }

@@ -10,9 +10,10 @@ pub mod combine;
 mod filters;
 mod grouping;
 mod levels;
+pub mod locked;
 pub mod lower;
 mod needed;
-mod nested;
+pub(super) mod nested;
 pub mod print;
 pub mod select;
 pub mod template;
@@ -50,6 +51,8 @@ pub struct Pull {
     /// The finishing server has these rows itself (a reference table, or a local one at home): outside a
     /// transaction they are left where they are, and [`Fragment::Table`] gives its `in_place`.
     pub is_optional: bool,
+    /// Its rows are to be locked where they are: the number of their mark, which its last two columns make up.
+    pub mark: Option<usize>,
 }
 
 /// Which shards have the rows.
@@ -73,6 +76,8 @@ pub enum Source {
     Home,
     /// Reference tables.
     AnyShard,
+    /// None: the rows that the part of this number of the statement has given (see [`super::parts`]).
+    Part(usize),
 }
 
 impl Source {
@@ -114,6 +119,8 @@ pub enum Finish {
         /// is then pulled again by this plan. `None`: an error that names the limit.
         otherwise: Option<Box<Gather>>,
     },
+    /// As `Apart`; the rows found are locked where they are before the client gets them.
+    Locked { home: bool, locks: locked::Locks },
     /// A write to a reference table: on one shard, inside the transaction; the others get the rows that come of it.
     Mirrored(Mirror),
 }

@@ -6,6 +6,7 @@ mod defaults;
 mod from_query;
 mod from_select;
 mod key_value;
+mod lookup;
 mod mirrored;
 mod others;
 mod pushed_down;
@@ -14,6 +15,7 @@ mod refusals;
 mod rows;
 mod sharded;
 mod target;
+mod through_view;
 mod unnest;
 mod upsert;
 
@@ -25,6 +27,7 @@ use schema::{Placement, Relation, RelationKind};
 
 use super::edits::Edits;
 use super::facts::Facts;
+use super::holds;
 use super::insert_rows::Destination;
 use super::scope::{self, Found};
 use super::tokens::Tokens;
@@ -141,7 +144,7 @@ fn take_home(job: &Job<'_>, relation: Option<&Arc<Relation>>, refused: RouterErr
     from_query::plan(job, target.as_ref(), Destination::Home)
 }
 
-/// A view is written through only when all it reads is local.
+/// A view over one local or sharded table is written through.
 fn into_view(view: &Arc<Relation>, job: &Job<'_>) -> Planned {
     let is_local = |(schema, name): &(String, String)| {
         let found = job
@@ -155,11 +158,7 @@ fn into_view(view: &Arc<Relation>, job: &Job<'_>) -> Planned {
     if view.reads.iter().all(is_local) {
         return into_local(job, Some(view));
     }
-    Err(RouterError::unsupported(
-        "insert-view",
-        "INSERT into a view over sharded or reference tables is not supported",
-    )
-    .hint("INSERT into the table itself."))
+    through_view::plan(view, job)
 }
 
 /// The same rows on every shard: where they could differ from one to the other, ids least of all, one shard
@@ -219,7 +218,11 @@ fn same_on_every_shard(job: &Job<'_>, target: &Target) -> Planned {
         ..job.effect
     };
     Ok(Plan::new(
-        Action::Broadcast(Broadcast { rewrite, mirror }),
+        Action::Broadcast(Broadcast {
+            rewrite,
+            mirror,
+            holds: holds::of_added(&target.relation, job.facts, job.context),
+        }),
         effect,
         reason,
     ))

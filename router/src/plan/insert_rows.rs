@@ -5,12 +5,13 @@
 
 use std::rc::Rc;
 
-use schema::KeyType;
+use schema::{KeyType, Relation};
 
 use super::gather::{Fragment, Template};
-use super::{Plan, SequenceName};
+use super::{Action, Plan, SequenceName, Split};
+use crate::error::RouterError;
 
-/// A query, and where its rows go.
+/// A query, and where its rows go; what is done with them there is INSERT, or MERGE.
 #[derive(Debug)]
 pub struct InsertRows {
     /// Of `source_text`.
@@ -29,8 +30,41 @@ pub struct InsertRows {
     pub client_parameters: u16,
     /// Fewer rows may come back than go in: see [`super::SplitInsert`].
     pub may_skip_rows: bool,
-    /// The client has sent an UPDATE, and hears of one.
-    pub is_update: bool,
+    /// The client has sent another command, UPDATE or MERGE, and hears of one.
+    pub told_as: Option<&'static str>,
+    /// ON CONFLICT may be about rows of other shards: the rows are tried one by one.
+    pub upserts: Option<RowUpserts>,
+}
+
+/// See [`super::upsert::Upsert`].
+#[derive(Debug)]
+pub struct RowUpserts {
+    /// Numbers of the keys kept by entries that arbitrate.
+    pub arbiters: Vec<u32>,
+    /// DO UPDATE.
+    pub updates: bool,
+    /// What tells the entry that a row asks for. With DO UPDATE, where no two rows may ask for the same.
+    pub wanted: Option<WantedEntry>,
+    /// For a row that violates what its own shard keeps: what tells the entries that it asks for.
+    pub lookups: Vec<WantedEntry>,
+}
+
+/// The columns that a key is about, among those of the rows.
+#[derive(Debug)]
+pub struct WantedEntry {
+    /// Of the key's objects in schema `oskol`.
+    pub number: u32,
+    pub columns: Vec<WantedColumn>,
+}
+
+#[derive(Debug)]
+pub struct WantedColumn {
+    /// Among the rows' columns, the ids behind them.
+    pub position: usize,
+    /// Quoted.
+    pub name: String,
+    /// Without a length.
+    pub type_name: String,
 }
 
 /// A column filled from a sequence that the router leases.
@@ -72,6 +106,45 @@ pub struct RowKey {
     pub not_null: bool,
     /// Its default is no sequence, and not NULL.
     pub has_default: bool,
+}
+
+impl RowKey {
+    /// Of a table whose column `key` is the shard key and has a value in every row: at `position` among the listed columns.
+    pub fn given(
+        relation: &Relation,
+        key: usize,
+        key_type: KeyType,
+        position: Option<usize>,
+    ) -> Self {
+        let column = &relation.columns[key];
+        Self {
+            column: key,
+            position,
+            name: column.name.clone(),
+            key_type,
+            type_name: column.type_name.clone(),
+            has_length: column.type_modifier >= 0,
+            not_null: column.not_null,
+            has_default: false,
+        }
+    }
+}
+
+/// The plan of a query whose rows the router can read.
+///
+/// # Errors
+/// The plan's own refusal, else `refused`.
+pub fn readable(plan: Plan, refused: fn() -> RouterError) -> Result<Plan, RouterError> {
+    match plan.action {
+        Action::Refuse(error) => Err(error),
+        Action::AnyShard
+        | Action::Home
+        | Action::ByKey(_)
+        | Action::Split(Split::Keys { .. } | Split::KeyArray { .. })
+        | Action::Scatter(_)
+        | Action::Gather(_) => Ok(plan),
+        _ => Err(refused()),
+    }
 }
 
 /// The INSERT's text in its parts.

@@ -7,6 +7,7 @@
 use schema::{DefaultValue, Relation};
 
 use super::gather::{Fragment, Template};
+use super::holds::Holds;
 use super::names::quote_identifier;
 use super::tokens::Tokens;
 use super::unsupported;
@@ -26,6 +27,7 @@ pub struct Mirror {
     pub copy: Template,
     /// The statement reads what only the home shard has.
     pub at_home: bool,
+    pub holds: Holds,
 }
 
 /// What becomes of a row that is there already.
@@ -126,13 +128,14 @@ impl Copying {
         (at, format!("{before}{}", names.join(", ")))
     }
 
-    pub fn into_mirror(self, visible: usize, at_home: bool) -> Mirror {
+    pub fn into_mirror(self, visible: usize, at_home: bool, holds: Holds) -> Mirror {
         Mirror {
             visible,
             hidden: self.columns.len(),
             casts: self.casts,
             copy: self.copy,
             at_home,
+            holds,
         }
     }
 }
@@ -246,7 +249,8 @@ fn same_key(relation: &Relation, key: &[usize]) -> String {
     equal.join(" AND ")
 }
 
-fn table(relation: &Relation) -> String {
+/// Quoted, with its schema.
+pub(super) fn table(relation: &Relation) -> String {
     format!(
         "{}.{}",
         quote_identifier(&relation.schema),

@@ -25,7 +25,7 @@ use super::pins::{Pins, connected, row_facts};
 use super::survey::{Body, ListedKeys, Output, QueryId, Rows, Survey, Term};
 use super::{Action, Effect, Plan, PlanContext, Scatter, Split, unsupported};
 use crate::error::RouterError;
-use crate::merge::Merge;
+use crate::merge::{Merge, RowCount};
 use crate::parse::Statement;
 pub(super) use within::check_windows;
 use within::{Distinct, distinct};
@@ -134,6 +134,8 @@ pub fn select(
                 merge,
                 why,
                 entry: None,
+                listed: None,
+                routed: None,
             },
         )
     });
@@ -175,6 +177,22 @@ fn written(statement: &Statement) -> Option<&SelectStmt> {
 /// How many rows of each shard, in the statement's order, can be among those of all, as SQL. `None`: any number.
 pub(super) fn first_rows(select: &SelectStmt) -> Option<String> {
     limit::read(select).ok()?.first()
+}
+
+/// How far both reach, as SQL, and both by themselves.
+pub(super) type WrittenLimits = (Option<String>, Option<RowCount>, Option<RowCount>);
+
+/// LIMIT and OFFSET: how many rows from the first of all they reach, as SQL, and both by themselves.
+///
+/// # Errors
+/// WITH TIES, and what is no constant or parameter.
+pub(super) fn limits(select: &SelectStmt) -> Result<WrittenLimits, RouterError> {
+    if select.limit_option() == LimitOption::WithTies {
+        return Err(unsupported::limit_expression());
+    }
+    let limits = limit::read(select)?;
+    let (limit, offset) = limits.counts();
+    Ok((limits.first(), limit, offset))
 }
 
 /// INSERT of the rows of `select` over several shards: every row has a key of the shard that gives it, which its
@@ -221,6 +239,8 @@ pub fn insert(
             merge,
             why,
             entry: None,
+            listed: None,
+            routed: None,
         },
     ))
 }
@@ -274,6 +294,8 @@ pub fn write(survey: &Survey, pins: &Pins, returning: bool) -> Result<Spread, Ro
             merge,
             why,
             entry: None,
+            listed: None,
+            routed: None,
         },
     ))
 }
@@ -307,6 +329,8 @@ pub fn merge_into(survey: &Survey, pins: &Pins, returning: bool) -> Result<Sprea
             survey.leaf(target).name
         ),
         entry: None,
+        listed: None,
+        routed: None,
     }))
 }
 

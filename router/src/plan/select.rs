@@ -9,8 +9,8 @@ use super::place::{Place, beside_local, place_of_read};
 use super::scatter::Spread;
 use super::survey::{Body, QueryId, Survey, Term, ValueId};
 use super::{
-    Action, ByKey, Effect, Fallback, KeyExpr, Plan, PlanContext, Split, by_entry, gather, scatter,
-    unsupported,
+    Action, ByKey, Effect, Fallback, KeyExpr, Plan, PlanContext, Split, by_entry, by_routing_index,
+    gather, scatter, unsupported,
 };
 use crate::error::RouterError;
 use crate::parse::Statement;
@@ -46,11 +46,11 @@ fn planned(
                 Some(local) => Err(beside_local(local)),
                 None => {
                     let spread = scatter::select(statement, select, &survey, &pins, context);
-                    keyed(&survey, &pins, effect, spread)
+                    keyed(&survey, &pins, effect, spread, context)
                 }
             };
             on_shards.or_else(|why| {
-                gather::select::plan(statement, &survey, &pins, effect, &why, context)
+                gather::select::plan(statement, select, &survey, &pins, effect, &why, context)
             })
         }
     }
@@ -67,7 +67,7 @@ pub(super) fn over_shards(
     let survey = Survey::of(&statement.node, context)?;
     let pins = Pins::of(&survey);
     let spread = scatter::select(statement, select, &survey, &pins, context);
-    keyed(&survey, &pins, Effect::default(), spread)
+    keyed(&survey, &pins, Effect::default(), spread, context)
 }
 
 /// A plan that sends the statement as it is to one shard.
@@ -113,6 +113,7 @@ pub(super) fn keyed(
     pins: &Pins,
     effect: Effect,
     spread: Result<Spread, RouterError>,
+    context: &PlanContext<'_>,
 ) -> Result<Plan, RouterError> {
     if pins.gave_up {
         return Err(unsupported::too_entangled());
@@ -122,7 +123,11 @@ pub(super) fn keyed(
     let Some((value, key_type)) = pinned else {
         return spread.map(|mut spread| {
             if let Spread::Everywhere(scatter) = &mut spread {
-                scatter.entry = by_entry::route(survey, pins);
+                scatter.entry = by_entry::route(survey, pins, context);
+                if scatter.entry.is_none() {
+                    scatter.listed = by_entry::list(survey, pins);
+                    scatter.routed = by_routing_index::route(survey, pins);
+                }
             }
             spread.into_plan(effect)
         });

@@ -104,6 +104,7 @@ impl Sums {
                     columns: 1,
                     source: Source::Everywhere,
                     is_optional: false,
+                    mark: None,
                 });
             }
             (Err(refusal), _) => self.refusal = Some(refusal),

@@ -24,6 +24,7 @@ use pg_query::NodeEnum;
 use schema::{KeyType, Placement, Relation};
 
 use super::facts::Facts;
+use super::fold::Fold;
 use super::scope::{INT2, INT4, INT8, TEXT, UUID, VARCHAR};
 use super::{KeyExpr, PlanContext};
 use crate::error::RouterError;
@@ -179,10 +180,21 @@ pub struct Sub {
     pub pushed: Vec<(usize, Term)>,
 }
 
+/// `lower(column) = value` or `upper(column) = value`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FoldedValue {
+    pub column: Term,
+    pub fold: Fold,
+    pub value: ValueId,
+    /// The value stands in a call of the same kind.
+    pub value_fold: Option<Fold>,
+}
+
 /// The conjuncts of a WHERE or ON.
 #[derive(Debug, Default)]
 pub struct Conditions {
     pub facts: Vec<Fact>,
+    pub folded: Vec<FoldedValue>,
     pub lists: Vec<KeyList>,
     pub subs: Vec<Sub>,
 }

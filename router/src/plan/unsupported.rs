@@ -125,8 +125,8 @@ pub fn for_update_over_shards() -> RouterError {
         "for-update-over-shards",
         "these row locks are not supported over several shards",
     )
-    .detail("FOR UPDATE and its like lock rows of several shards in the outermost SELECT, in an order that the router knows.")
-    .hint("Lock rows by a plain SELECT of their table first, or those of one key at a time.")
+    .detail("FOR UPDATE and its like lock rows of several shards in the outermost SELECT: of tables in its FROM list, not of subqueries there, of the nullable side of a join, or under row security.")
+    .hint("Name the tables by FOR UPDATE OF, or lock their rows by a plain SELECT first.")
 }
 
 pub fn window_over_shards() -> RouterError {
@@ -203,9 +203,9 @@ pub fn rewrite_not_possible() -> RouterError {
 pub fn merge_over_shards() -> RouterError {
     RouterError::unsupported(
         "merge-over-shards",
-        "MERGE is only supported on the rows of one key",
+        "this MERGE is not supported over several shards",
     )
-    .detail("The target and the source are not pinned to one key value.")
+    .detail("Its ON does not say that the target's shard key is a plain column of the source, or rows are added with another key, or it has subqueries over shards.")
     .hint(COLOCATE)
 }
 
@@ -222,7 +222,7 @@ pub fn write_over_shards(table: &str) -> RouterError {
 
 pub fn write_in_with() -> RouterError {
     RouterError::unsupported("write-in-with", "this WITH query cannot write there")
-        .detail("A data-modifying WITH query must write rows of the same key as the rest, or local tables only.")
+        .detail("A data-modifying WITH query is carried out before the rest, which may not read or change what it has written.")
         .hint("Send it as a statement of its own, in one transaction.")
 }
 
@@ -230,6 +230,15 @@ pub fn merge_ids(column: &str) -> RouterError {
     RouterError::unsupported("merge-ids", "MERGE cannot fill in ids over shards")
         .detail(format!("Column \"{column}\" of the rows it inserts is left to a sequence, and each shard would number them by itself."))
         .hint("Give the column a value, or insert the rows as VALUES.")
+}
+
+pub fn reindex_concurrently(key: &str) -> RouterError {
+    RouterError::unsupported(
+        "reindex-concurrently",
+        "a unique key that holds over all shards cannot be rebuilt with REINDEX CONCURRENTLY",
+    )
+    .detail(format!("Index \"{key}\" would be dropped for a new one, and the key would no longer be kept."))
+    .hint("Use REINDEX without CONCURRENTLY; or make another index with CREATE UNIQUE INDEX CONCURRENTLY, then drop this one.")
 }
 
 pub fn shard_key_update() -> RouterError {
@@ -246,13 +255,13 @@ pub fn shard_key_of_table(table: &str, obstacle: &str) -> RouterError {
 
 pub fn shard_key_with_others() -> RouterError {
     RouterError::unsupported("shard-key-update", "a row's shard key cannot be changed by this UPDATE")
-        .detail("FROM, WITH, and subqueries in RETURNING are not supported where rows move to other shards.")
+        .detail("RETURNING beside FROM or WITH, and subqueries in RETURNING are not supported where rows move to other shards.")
         .hint("Use subqueries in SET and WHERE.")
 }
 
 pub fn shard_key_form() -> RouterError {
     RouterError::unsupported("shard-key-update", "a row's shard key cannot be changed by this UPDATE")
-        .detail("DEFAULT, (a, b) = (...) and parts of a value are not supported where rows move to other shards.")
+        .detail("DEFAULT of an id, (a, b) = (SELECT ...) and parts of a value are not supported where rows move to other shards.")
         .hint("Write each column as column = value.")
 }
 

@@ -24,6 +24,7 @@ use super::{Action, Fallback, Plan, PlanContext, Scatter, Split, unsupported};
 use crate::error::RouterError;
 use crate::parse::{self, Statement};
 use children::children;
+pub(super) use target::columns_behind;
 
 /// Bytes of all view texts that one statement may be expanded by.
 const MOST_TEXT: usize = 1 << 20;

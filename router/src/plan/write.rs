@@ -2,6 +2,7 @@
 
 mod carried;
 mod inserted;
+mod merged;
 mod moved;
 mod reference;
 
@@ -55,16 +56,26 @@ fn planned(
     select::refuse_reference_writes(&survey)?;
     match place {
         Place::Home | Place::AnyShard => Ok(select::whole(Action::Home, effect, &survey)),
-        Place::Sharded => Job {
-            statement,
-            node,
-            survey: &survey,
-            target,
-            pins: &Pins::of(&survey),
-            effect,
-            context,
+        Place::Sharded => {
+            let job = Job {
+                statement,
+                node,
+                survey: &survey,
+                target,
+                pins: &Pins::of(&survey),
+                effect,
+                context,
+            };
+            locks_where_rows_are(job.plan()?, &survey)
         }
-        .plan(),
+    }
+}
+
+/// Pulled rows are no rows that could be locked.
+fn locks_where_rows_are(plan: Plan, survey: &Survey) -> Result<Plan, RouterError> {
+    match plan.action {
+        Action::Gather(_) if survey.locks => Err(unsupported::for_update_over_shards()),
+        _ => Ok(plan),
     }
 }
 
@@ -92,11 +103,16 @@ impl Job<'_> {
                 self.survey,
                 self.pins,
                 self.effect,
+                self.context,
             ),
         };
         if !self.pins.rekeyed.is_empty() && !keeps_keys(&on_shards) {
             return self.moved(on_shards);
         }
+        let on_shards = on_shards.or_else(|why| match self.node {
+            NodeEnum::MergeStmt(merge) => merged::plan(self, merge).map_err(|_| why),
+            _ => Err(why),
+        });
         on_shards.or_else(|why| match self.reads_others() {
             true => carried::onto_shards(self, &why),
             false => Err(why),
@@ -139,6 +155,7 @@ fn left(
         &survey,
         &Pins::of(&survey),
         effect,
+        context,
     )
 }
 
@@ -206,6 +223,7 @@ fn sharded(
     survey: &Survey,
     pins: &Pins,
     effect: Effect,
+    context: &PlanContext<'_>,
 ) -> Result<Plan, RouterError> {
     let spread = scatter::write(survey, pins, effect.returns_rows);
     if let NodeEnum::MergeStmt(merge) = node {
@@ -215,11 +233,12 @@ fn sharded(
             pins,
             effect,
             scatter::merge_into(survey, pins, effect.returns_rows),
+            context,
         );
     }
     match (guarded(statement, node, survey, pins), spread) {
         (Some(text), Ok(spread)) => Ok(spread.with_text(text).into_plan(effect)),
-        (_, spread) => select::keyed(survey, pins, effect, spread),
+        (_, spread) => select::keyed(survey, pins, effect, spread, context),
     }
 }
 

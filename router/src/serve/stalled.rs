@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use smallvec::SmallVec;
 
 use super::worker_loop::deliver_cancels;
-use crate::session::shared::{CancelTarget, SessionShared, TICK, WorkerState};
+use crate::session::shared::{CancelTarget, CancelsUnderWay, SessionShared, TICK, WorkerState};
 use crate::worker::{DeadlockVictim, StalledSession};
 
 /// A statement that runs longer may be waiting for a lock, in ticks of the worker.
@@ -85,7 +85,10 @@ pub(super) fn break_deadlock(state: &Rc<WorkerState>, victim: DeadlockVictim) {
     if !targets.is_empty() {
         session.deadlock.replace(Some(detail.into()));
         let state = Rc::clone(state);
-        tokio::task::spawn_local(async move { deliver_cancels(&state, &session, &targets).await });
+        // From now on, not from when the task first runs: the session could have given a connection back by then, and the
+        // cancel would meet somebody else's statement.
+        let under_way = CancelsUnderWay::of(session);
+        tokio::task::spawn_local(async move { deliver_cancels(&state, &targets, under_way).await });
     }
     let _ = chosen.send(is_new);
 }

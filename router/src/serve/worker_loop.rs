@@ -12,7 +12,9 @@ use super::{Shared, report, stalled};
 use crate::backend::connect::Connector;
 use crate::handshake::{self, Accepted};
 use crate::pool::Pools;
-use crate::session::shared::{CancelTarget, SessionShared, StopReason, WorkerState};
+use crate::session::shared::{
+    CancelTarget, CancelsUnderWay, SessionShared, StopReason, WorkerState,
+};
 use crate::worker::{NewClient, SessionId, WorkerInbox, WorkerMessage};
 
 /// How often waiters are woken for permits of other workers, and old connections closed.
@@ -49,6 +51,7 @@ fn worker_state(index: usize, shared: &Shared) -> Result<WorkerState, crate::dia
     let config = Arc::clone(&shared.config);
     let connector = Connector::new(
         Arc::clone(&config),
+        shared.control.router_id(),
         Rc::clone(&parameters),
         Rc::clone(&plain),
     )?;
@@ -206,27 +209,23 @@ async fn cancel(state: Rc<WorkerState>, session: SessionId, delivered: oneshot::
         session.cancels.set(session.cancels.get() + 1);
         session.cancelled.notify_waiters();
         let targets = session.targets.borrow().clone();
-        deliver_cancels(&state, &session, &targets).await;
+        deliver_cancels(&state, &targets, CancelsUnderWay::of(session)).await;
     }
     let _ = delivered.send(());
 }
 
-/// The session keeps its server connections until this is done.
+/// The session keeps its server connections until this is done. `_under_way` was made when the targets were looked up.
 pub(super) async fn deliver_cancels(
     state: &WorkerState,
-    session: &SessionShared,
     targets: &[CancelTarget],
+    _under_way: CancelsUnderWay,
 ) {
-    let under_way = &session.cancels_under_way;
-    under_way.set(under_way.get() + 1);
     for target in targets {
         state
             .pools
             .cancel(target.shard, target.process_id, &target.secret)
             .await;
     }
-    under_way.set(under_way.get() - 1);
-    session.cancel_done.notify_waiters();
 }
 
 /// Idle sessions end now, the others at the end of their transaction or of the grace.

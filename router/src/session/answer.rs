@@ -185,6 +185,9 @@ impl Session {
         let branch = &mut self.transaction.branches[index];
         branch.wrote |= effect.writes;
         branch.unpreparable |= effect.unpreparable;
+        if effect.writes {
+            self.must_tell_collects(index);
+        }
         self.pinned |= effect.pins;
     }
 
@@ -275,10 +278,14 @@ pub(super) fn kind(plan: &Plan) -> PlanKind {
         Action::Home | Action::Temporary(_) => PlanKind::Home,
         Action::ByKey(_) => PlanKind::SingleShard,
         Action::Split(_) => PlanKind::Split,
-        Action::Scatter(scatter) if scatter.entry.is_some() => PlanKind::ByEntry,
+        Action::Scatter(scatter)
+            if scatter.entry.is_some() || scatter.listed.is_some() || scatter.routed.is_some() =>
+        {
+            PlanKind::ByEntry
+        }
         Action::Scatter(_) => PlanKind::Scatter,
         Action::Gather(_) => PlanKind::Gather,
-        Action::InsertRows(_) | Action::Upsert(_) => PlanKind::Split,
+        Action::InsertRows(_) | Action::InParts(_) | Action::Upsert(_) => PlanKind::Split,
         Action::Broadcast(_) => PlanKind::Broadcast,
         Action::Ddl(_) => PlanKind::Ddl,
         Action::Copy(_) => PlanKind::Copy,

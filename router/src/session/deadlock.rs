@@ -6,6 +6,7 @@ use bytes::BytesMut;
 use wire::backend::{ErrorResponse, Severity};
 
 use super::answer::error_response;
+use super::fault::Fault;
 use super::shared::SessionShared;
 use crate::error::RouterError;
 
@@ -17,7 +18,11 @@ const MOVED: &[u8] = b"COSK01\0";
 pub(super) fn told_instead(session: &SessionShared, message: &[u8]) -> Option<BytesMut> {
     if session.deadlock.borrow().is_none() {
         let is_moved = message.windows(MOVED.len()).any(|bytes| bytes == MOVED);
-        return is_moved.then(moved);
+        return is_moved.then(|| {
+            let mut out = BytesMut::new();
+            error_response(&mut out, Severity::Error, &moved());
+            out
+        });
     }
     let error = ErrorResponse::parse(message.get(5..)?).ok()?;
     if error.sqlstate() != CANCELLED {
@@ -32,10 +37,25 @@ pub(super) fn told_instead(session: &SessionShared, message: &[u8]) -> Option<By
     Some(out)
 }
 
-fn moved() -> BytesMut {
-    let moved = RouterError::new("40001", "the row is being moved to another shard")
-        .hint("Run the transaction again.");
-    let mut out = BytesMut::new();
-    error_response(&mut out, Severity::Error, &moved);
-    out
+/// The fault as the client is to be told of it: for those who end the transaction, and with it what is known of the
+/// deadlock, before they tell.
+pub(super) fn told(session: &SessionShared, fault: Fault) -> Fault {
+    match fault {
+        Fault::Shard(message) => {
+            let instead = told_instead(session, &message);
+            Fault::Shard(instead.map_or(message, BytesMut::freeze))
+        }
+        other => other,
+    }
+}
+
+const IS_MOVED: &str = "the row is being moved to another shard";
+
+/// Whether the error is that of [`moved`].
+pub(super) fn is_moved(error: &RouterError) -> bool {
+    error.sqlstate == "40001" && error.message == IS_MOVED
+}
+
+pub(super) fn moved() -> RouterError {
+    RouterError::new("40001", IS_MOVED).hint("Run the transaction again.")
 }

@@ -7,6 +7,8 @@ mod at_once;
 mod broadcast;
 mod by_entry;
 mod by_key;
+mod by_listed;
+mod by_routing_index;
 mod calls;
 mod copy_out;
 mod copy_query;
@@ -22,10 +24,12 @@ mod in_turn;
 mod insert_rows;
 mod kept;
 mod mirror;
+mod parts;
 mod placing;
 mod private_catalog;
 mod references;
 mod reply;
+mod routing_index;
 mod scatter;
 mod sequence_values;
 mod session_command;
@@ -44,6 +48,7 @@ pub(super) use at_once::Rows;
 pub(super) use described::tells_its_mistakes;
 pub(super) use divided_copy::DividedCopy;
 pub(super) use gather::{Element, Original};
+pub(super) use parts::PartRows;
 pub(super) use reply::Remainder;
 pub(super) use two_phase::commit_unknown;
 
@@ -51,7 +56,7 @@ use super::fault::Fault;
 use super::state::Session;
 use crate::backend::prepared::StatementIdentity;
 use crate::error::RouterError;
-use crate::plan::{Action, Copy, Fallback, Plan, Split};
+use crate::plan::{Action, ClusterCommand, Copy, Fallback, Plan, Split};
 pub(super) use by_key::client_parameters;
 
 /// How the client has sent the statement.
@@ -118,19 +123,28 @@ impl Session {
                 split @ (Split::Keys { scatter, .. } | Split::KeyArray { scatter, .. }),
             ) => Box::pin(self.split_keys(split, scatter, plan, invocation)).await,
             Action::Scatter(scatter) => {
-                let shards = self.space.state.map.shards().to_vec();
                 let effect = plan.effect;
                 if let Some(route) = &scatter.entry
                     && Box::pin(self.by_entry(route, scatter, effect, invocation)).await?
                 {
                     return Ok(());
                 }
+                if let Some(list) = &scatter.listed
+                    && Box::pin(self.by_listed(list, scatter, effect, invocation)).await?
+                {
+                    return Ok(());
+                }
+                let shards = match &scatter.routed {
+                    Some(routed) => Box::pin(self.routed_shards(routed, invocation)).await?,
+                    None => self.space.state.map.shards().to_vec(),
+                };
                 Box::pin(self.scatter(scatter, &shards, effect, invocation)).await
             }
             Action::Gather(gather) => Box::pin(self.gather(gather, plan.effect, invocation)).await,
             Action::InsertRows(insert) => {
                 Box::pin(self.insert_rows(insert, plan.effect, invocation)).await
             }
+            Action::InParts(in_parts) => Box::pin(self.in_parts(in_parts, invocation)).await,
             Action::Broadcast(broadcast) => {
                 Box::pin(self.broadcast(broadcast, plan.effect, invocation)).await
             }
@@ -150,6 +164,9 @@ impl Session {
             Action::Copy(Copy::ToWritten(copy)) => Box::pin(self.copy_query(copy)).await,
             Action::Copy(Copy::ToConcatenated(copy)) => {
                 Box::pin(self.copy_out(copy, plan, invocation)).await
+            }
+            Action::Cluster(ClusterCommand::Route(_)) => {
+                Box::pin(self.route_table(plan, invocation, in_string)).await
             }
             Action::Cluster(command) => {
                 match Box::pin(self.sequence_command(command, invocation)).await {

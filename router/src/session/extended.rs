@@ -127,6 +127,15 @@ impl Extended {
         found.map(|(name, _)| &**name)
     }
 
+    /// Another form of a statement that is there.
+    fn replace(&mut self, name: &[u8], prepared: &Rc<Prepared>) {
+        if name.is_empty() {
+            self.unnamed = Some(Rc::clone(prepared));
+        } else {
+            self.named.insert(name.into(), Rc::clone(prepared));
+        }
+    }
+
     pub(super) fn put_portal(&mut self, name: &[u8], portal: Portal) {
         if name.is_empty() {
             self.unnamed_portal = Some(portal);

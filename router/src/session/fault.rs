@@ -5,7 +5,7 @@ use std::io;
 use topology::ShardId;
 use wire::backend::{ErrorResponse, field};
 
-use crate::backend::connect::ConnectError;
+use crate::backend::connect::{ConnectError, refusal_passes};
 use crate::backend::{QueryError, ServerError};
 use crate::error::RouterError;
 
@@ -22,6 +22,17 @@ pub enum Fault {
     Shard(Bytes),
     /// As `Shard`, and it has been sent to the client already.
     AlreadyTold,
+}
+
+impl Fault {
+    /// No connection to a shard could be had: it is down, starting or ending, or kept out.
+    pub fn is_unreachable(&self) -> bool {
+        match self {
+            Self::Router(error) => error.sqlstate.starts_with("08") || error.sqlstate == "57P03",
+            Self::Shard(message) => refusal_passes(message),
+            _ => false,
+        }
+    }
 }
 
 impl From<RouterError> for Fault {

@@ -11,7 +11,7 @@ use wire::backend::{Severity, write};
 
 use super::extended::Extended;
 use super::fault::Fault;
-use super::settings::{Followed, SHOW_FOLLOWED, expand_search_path};
+use super::settings::{Followed, SHOW_FOLLOWED, SHOW_OWN, expand_search_path, own_settings};
 use super::shared::{Greeting, SessionShared, WorkerState};
 use super::slots::Slots;
 use super::state::Session;
@@ -99,6 +99,8 @@ pub async fn open(
         default_isolation: Default::default(),
         consistent_reads: worker.config.transactions.cross_shard_reads
             == CrossShardReads::Consistent,
+        reads: super::reads::Reads::of(&worker.config.reads),
+        has_own_settings: false,
         held: Vec::new(),
         pinned: false,
         temporaries: HashSet::new(),
@@ -117,6 +119,7 @@ pub async fn open(
         dumps: false,
         conforming_strings: true,
         remainder: None,
+        parts: Vec::new(),
         metrics,
         cancel: None,
         _seat: seat,
@@ -163,6 +166,10 @@ impl Session {
         let path = expand_search_path(&greeting.search_path, &self.account.user);
         self.space = self.worker.space(&self.database, &path);
         self.default_isolation = greeting.isolation;
+        if !greeting.own.is_empty() {
+            self.has_own_settings = true;
+            self.use_own_settings(&greeting.own)?;
+        }
         self.tell(&greeting.parameters);
         let key = cancel.key();
         write::backend_key_data(&mut self.out, key.process_id, &key.secret);
@@ -182,10 +189,12 @@ impl Session {
         let server = &mut self.transaction.branches[index].server;
         let rows = server.query(SHOW_FOLLOWED, &self.worker.parameters).await?;
         let followed = Followed::of(&rows);
+        let own = server.query(SHOW_OWN, &self.worker.parameters).await?;
         let greeting = Greeting {
             parameters: Rc::clone(&server.parameters),
             search_path: Rc::from(followed.search_path),
             isolation: followed.isolation,
+            own: own_settings(own),
             version,
         };
         self.release().await;

@@ -8,6 +8,7 @@ use topology::ShardId;
 use super::fault::Fault;
 use super::plans::PlanSpace;
 use super::state::Session;
+use super::transaction::Source;
 use crate::error::RouterError;
 use crate::parse::{self, Statement};
 use crate::plan::{Action, KeyExpr, Plan, PlanContext, Split};
@@ -97,6 +98,10 @@ impl Session {
                     Target::Unknown => OneShard::No,
                 }
             }
+            // The shards are to check what is written: see `scatter::guard`.
+            Action::Split(split) if plan.effect.writes && split.has_text_for_shards() => {
+                OneShard::No
+            }
             Action::Split(split) => match self.split_shards(split, arguments).as_deref() {
                 Some([]) => OneShard::Shard(self.any_shard()),
                 Some([only]) => OneShard::Shard(*only),
@@ -156,6 +161,9 @@ impl Session {
     pub(super) fn any_shard(&self) -> ShardId {
         match self.transaction.branches.first() {
             Some(branch) => branch.server.shard,
+            None if self.transaction.source.get() == Source::Standby => {
+                self.any_shard_to_read(self.space.state.map.shards())
+            }
             None => self.worker.any_shard(self.space.state.map.shards()),
         }
     }

@@ -7,6 +7,7 @@ use schema::oids::Direction;
 use super::execute::Invocation;
 use super::fault::Fault;
 use super::oids::gives_binary_rows;
+use super::reads::{MAX_LAG, READ_FROM, Reads};
 use super::relay::Stopped;
 use super::state::Session;
 use super::transaction::{LogEntry, SettingChange, State};
@@ -218,8 +219,7 @@ impl Session {
         text: &str,
         invocation: &Invocation<'_>,
     ) -> Result<(), Fault> {
-        let shard = self.any_shard();
-        let first = self.joined_without_snapshot(shard).await?;
+        let first = self.joined_anywhere_without_snapshot().await?;
         self.forward_text(first, text, invocation).await?;
         for index in 0..self.transaction.branches.len() {
             if index != first {
@@ -236,8 +236,7 @@ impl Session {
         text: &str,
         invocation: &Invocation<'_>,
     ) -> Result<(), Fault> {
-        let shard = self.any_shard();
-        let index = self.joined_without_snapshot(shard).await?;
+        let index = self.joined_anywhere_without_snapshot().await?;
         self.forward_text(index, text, invocation).await?;
         Ok(())
     }
@@ -247,32 +246,38 @@ impl Session {
         if self.transaction.state != State::Idle {
             self.transaction.followed_touched = true;
         }
-        let shard = self.any_shard();
-        let index = self.joined_without_snapshot(shard).await?;
+        let index = self.joined_anywhere_without_snapshot().await?;
         let followed = Followed::of(&self.run_quietly(index, SHOW_FOLLOWED).await?);
         self.use_search_path(&followed.search_path);
         self.default_isolation = followed.isolation;
-        self.read_cross_shard_reads(index).await
+        self.read_own_settings(index).await
     }
 
-    /// A setting of the router's own, which the servers know only where it was set.
-    async fn read_cross_shard_reads(&mut self, index: usize) -> Result<(), Fault> {
-        let sql = "SELECT pg_catalog.current_setting('oskol.cross_shard_reads', true)";
-        let is_set = self.settings.entries.contains_key(CROSS_SHARD_READS);
+    /// Settings of the router's own, which the servers know only where they were set.
+    async fn read_own_settings(&mut self, index: usize) -> Result<(), Fault> {
+        let entries = &self.settings.entries;
+        let is_set = self.has_own_settings || OWN.iter().any(|name| entries.contains_key(*name));
         let touched = self.transaction.log.iter().any(|entry| {
-            matches!(entry, LogEntry::Statement(text) if text.to_ascii_lowercase().contains(CROSS_SHARD_READS))
+            matches!(entry, LogEntry::Statement(text) if text.to_ascii_lowercase().contains("oskol."))
         });
-        let setting = match is_set || touched {
-            true => first_value(&self.run_quietly(index, sql).await?),
-            false => None,
+        let own = match is_set || touched {
+            true => own_settings(self.run_quietly(index, SHOW_OWN).await?),
+            false => Rc::default(),
         };
-        let default = self.worker.config.transactions.cross_shard_reads;
-        self.consistent_reads = match setting.as_deref().map(str::trim) {
-            None | Some("") => default == CrossShardReads::Consistent,
+        self.use_own_settings(&own)
+    }
+
+    /// `own`: the row of [`SHOW_OWN`], or nothing, where none of them is set.
+    pub(super) fn use_own_settings(&mut self, own: &[Option<String>]) -> Result<(), Fault> {
+        let value = |position: usize| own.get(position).and_then(Option::as_deref).map(str::trim);
+        let config = &self.worker.config;
+        self.consistent_reads = match value(0) {
+            None | Some("") => config.transactions.cross_shard_reads == CrossShardReads::Consistent,
             Some("consistent") => true,
             Some("plain") => false,
             Some(other) => return Err(no_such_reads(other).into()),
         };
+        self.reads = Reads::of(&config.reads).with(value(1), value(2))?;
         Ok(())
     }
 
@@ -304,6 +309,7 @@ impl Session {
     ) -> Result<Stopped, Fault> {
         use super::slots::Slot;
         use wire::frontend::{StatementOrPortal, write};
+        self.tell_collects(index);
         let space = self.transaction.private.as_ref().unwrap_or(&self.space);
         let server = &mut self.transaction.branches[index].server;
         match invocation {
@@ -388,6 +394,10 @@ fn changed(mut entries: Entries, base: &Entries, changes: Vec<(usize, SettingCha
 /// Neither takes a snapshot.
 pub(super) const SHOW_FOLLOWED: &str = "SHOW search_path;SHOW default_transaction_isolation";
 const CROSS_SHARD_READS: &str = "oskol.cross_shard_reads";
+/// The router's own.
+const OWN: [&str; 3] = [CROSS_SHARD_READS, READ_FROM, MAX_LAG];
+pub(super) const SHOW_OWN: &str = "SELECT pg_catalog.current_setting('oskol.cross_shard_reads', true),
+    pg_catalog.current_setting('oskol.read_from', true), pg_catalog.current_setting('oskol.max_standby_lag', true)";
 
 /// Settings of the server connections that the router goes by.
 pub(super) struct Followed {
@@ -417,6 +427,8 @@ fn is_followed(name: &str) -> bool {
             | "default_transaction_isolation"
             | CHARACTERISTICS
             | CROSS_SHARD_READS
+            | READ_FROM
+            | MAX_LAG
     )
 }
 
@@ -426,6 +438,16 @@ fn no_such_reads(value: &str) -> RouterError {
         format!("invalid value for parameter \"{CROSS_SHARD_READS}\": \"{value}\""),
     )
     .hint("Available values: plain, consistent.")
+}
+
+/// From the row of [`SHOW_OWN`]; nothing where none of them has a value.
+pub(super) fn own_settings(rows: Vec<Vec<Option<String>>>) -> Rc<[Option<String>]> {
+    let row = rows.into_iter().next().unwrap_or_default();
+    let is_set = |value: &Option<String>| value.as_deref().is_some_and(|text| !text.is_empty());
+    match row.iter().any(is_set) {
+        true => row.into(),
+        false => Rc::default(),
+    }
 }
 
 /// The first column of the first row.

@@ -24,6 +24,7 @@ use crate::plan::{Isolation, SequenceName};
 use crate::pool::Pools;
 use crate::session::plans::PlanSpace;
 use crate::settings::{Interner, Parameters, Settings};
+use crate::standbys::{Standby, Standbys};
 use crate::worker::{Peer, SessionId};
 
 /// Numbers of prepared statements; server connections may pass between workers, so all workers
@@ -46,6 +47,11 @@ pub struct WorkerState {
     /// The lexer's buffers; borrowed only between two awaits.
     pub shape: RefCell<Shape>,
     accounts: RefCell<HashMap<(String, String), Rc<Account>>>,
+    /// Numbers given to accounts, those of standbys among them.
+    account_count: Cell<u32>,
+    /// By the account's number and the standby's address in memory, which stays while an account holds it.
+    readers: RefCell<FxHashMap<(u32, usize), Rc<Account>>>,
+    pub standbys: Arc<Standbys>,
     spaces: RefCell<HashMap<SpaceKey, Rc<PlanSpace>>>,
     statements: RefCell<StatementTable>,
     blocks: RefCell<HashMap<(String, SequenceName), IdBlock>>,
@@ -68,6 +74,8 @@ pub struct Greeting {
     /// As `SHOW search_path` gives it.
     pub search_path: Rc<str>,
     pub isolation: Isolation,
+    /// Of the router's own settings, those that have a value there.
+    pub own: Rc<[Option<String>]>,
     /// Catalog version it was read under.
     pub version: u64,
 }
@@ -87,6 +95,7 @@ impl WorkerState {
         parameters: Rc<Interner<Parameters>>,
         plain: Rc<Settings>,
     ) -> Self {
+        let standbys = Arc::clone(control.board().standbys());
         let slow_above = match config.log.slow_statement {
             Duration::ZERO => Duration::MAX,
             limit => limit,
@@ -105,6 +114,9 @@ impl WorkerState {
             sessions: RefCell::default(),
             shape: RefCell::default(),
             accounts: RefCell::default(),
+            account_count: Cell::new(0),
+            readers: RefCell::default(),
+            standbys,
             spaces: RefCell::default(),
             statements: RefCell::default(),
             blocks: RefCell::default(),
@@ -128,12 +140,37 @@ impl WorkerState {
         credentials: crate::credentials::Credentials,
     ) -> Rc<Account> {
         let mut accounts = self.accounts.borrow_mut();
-        let number = u32::try_from(accounts.len()).unwrap_or(u32::MAX);
+        let made = || Rc::new(Account::new(self.next_account(), user, database));
         let account = accounts
             .entry((user.to_owned(), database.to_owned()))
-            .or_insert_with(|| Rc::new(Account::new(number, user, database)));
+            .or_insert_with(made);
         account.credentials.replace(credentials);
         Rc::clone(account)
+    }
+
+    fn next_account(&self) -> u32 {
+        let number = self.account_count.get();
+        self.account_count.set(number.saturating_add(1));
+        number
+    }
+
+    /// The same user's account at a standby.
+    pub fn reader(&self, account: &Account, standby: &Arc<Standby>) -> Rc<Account> {
+        const KEPT: usize = 10_000;
+        let key = (account.number, Arc::as_ptr(standby).addr());
+        let mut readers = self.readers.borrow_mut();
+        if readers.len() > KEPT {
+            readers.retain(|_, reader| Rc::strong_count(reader) > 1);
+        }
+        let made = || Rc::new(account.at(Arc::clone(standby), self.next_account()));
+        Rc::clone(readers.entry(key).or_insert_with(made))
+    }
+
+    /// Counts on, so that several of a kind are taken in turn.
+    pub fn next_turn(&self) -> usize {
+        let turn = self.turn.get();
+        self.turn.set(turn.wrapping_add(1));
+        turn
     }
 
     /// The plan space of a database as it is now, for one search path.
@@ -242,11 +279,13 @@ impl WorkerState {
         Ok(())
     }
 
-    /// Shards in turn, for statements that any shard can run.
+    /// Shards in turn, for statements that any shard can run. One that was out of reach just now is passed over, unless all are.
     pub fn any_shard(&self, shards: &[ShardId]) -> ShardId {
-        let turn = self.turn.get();
-        self.turn.set(turn.wrapping_add(1));
-        shards[turn % shards.len()]
+        let turn = self.next_turn();
+        let mut in_turn =
+            (0..shards.len()).map(|step| shards[turn.wrapping_add(step) % shards.len()]);
+        let living = in_turn.find(|shard| self.pools.seems_up(*shard));
+        living.unwrap_or(shards[turn % shards.len()])
     }
 }
 
@@ -351,5 +390,24 @@ impl SessionShared {
         while self.cancels_under_way.get() > 0 {
             self.cancel_done.notified().await;
         }
+    }
+}
+
+/// Cancel requests to connections of a session are on their way for as long as this lives.
+pub struct CancelsUnderWay(Rc<SessionShared>);
+
+impl CancelsUnderWay {
+    pub fn of(session: Rc<SessionShared>) -> Self {
+        let under_way = &session.cancels_under_way;
+        under_way.set(under_way.get() + 1);
+        Self(session)
+    }
+}
+
+impl Drop for CancelsUnderWay {
+    fn drop(&mut self) {
+        let under_way = &self.0.cancels_under_way;
+        under_way.set(under_way.get() - 1);
+        self.0.cancel_done.notify_waiters();
     }
 }

@@ -30,20 +30,28 @@ impl Session {
         if self.in_pipeline() {
             return Box::pin(self.query_in_pipeline(message)).await;
         }
-        if let Some((shard, effect)) = self.known_shape(message) {
+        if let Some((shard, plan)) = self.known_shape(message) {
             let started = self.started();
-            let outcome = self.forward_query(shard, message, effect).await;
+            let outcome = self.forward_query(shard, message, &plan).await;
             let text = message.get(5..).unwrap_or_default();
             self.finished(started, PlanKind::SingleShard, text);
             return match outcome {
                 Ok(()) => Ok(()),
-                Err(fault) => Box::pin(self.answer_fault_and_ready(fault)).await,
+                Err(fault) => Box::pin(self.query_failed(message, fault)).await,
             };
         }
         match self.known_text(message) {
             Some(plan) if self.commits_one_branch(&plan) => self.forward_commit(message).await,
             Some(plan) if self.begins(&plan) => self.answer_begin(&plan).await,
             _ => Box::pin(self.other_query(message)).await,
+        }
+    }
+
+    /// Ends a Query that one shard was to answer: it is routed again, or the client is told.
+    async fn query_failed(&mut self, message: &[u8], fault: Fault) -> Result<(), Fault> {
+        match self.may_route_again(&fault).await {
+            true => self.other_query(message).await,
+            false => self.answer_fault_and_ready(fault).await,
         }
     }
 
@@ -140,7 +148,7 @@ impl Session {
     }
 
     /// Finds the plan by the text's shape, and the shard by its key.
-    fn known_shape(&self, message: &[u8]) -> Option<(ShardId, Effect)> {
+    fn known_shape(&self, message: &[u8]) -> Option<(ShardId, Rc<Plan>)> {
         if self.transaction.state == State::Failed || !self.temporaries.is_empty() {
             return None;
         }
@@ -151,6 +159,9 @@ impl Session {
         let mut shape = self.worker.shape.borrow_mut();
         shape.read(text).ok()?;
         let plan = self.current_space().by_shape(&shape.key)?;
+        if self.asks_standbys() {
+            self.choose_source(&plan, text);
+        }
         let arguments = Arguments::Shape {
             text,
             literals: &shape.literals,
@@ -158,7 +169,7 @@ impl Session {
         match self.one_shard(&plan, arguments) {
             OneShard::Shard(shard) if !plan.effect.pins => {
                 self.worker.metrics.plan_cache_hits.increment();
-                Some((shard, plan.effect))
+                Some((shard, plan))
             }
             _ => None,
         }
@@ -169,9 +180,13 @@ impl Session {
         &mut self,
         shard: ShardId,
         message: &[u8],
-        effect: Effect,
+        plan: &Plan,
     ) -> Result<(), Fault> {
-        let index = self.joined(shard).await?;
+        let effect = plan.effect;
+        let index = match self.joined(shard).await {
+            Err(fault) => Box::pin(self.joined_elsewhere(plan, fault)).await?,
+            done => done?,
+        };
         if effect.writes {
             self.pass_gate_alone().await;
         }
@@ -210,7 +225,14 @@ impl Session {
 
     /// Everything but a single known statement.
     async fn other_query(&mut self, message: &[u8]) -> Result<(), Fault> {
-        let outcome = self.query_string(message).await;
+        let before = self.out.len();
+        let mut outcome = self.query_string(message).await;
+        if let Err(fault) = &outcome
+            && self.out.len() == before
+            && Box::pin(self.may_route_again(fault)).await
+        {
+            outcome = self.query_string(message).await;
+        }
         match outcome {
             Ok(()) if self.copy.is_some() => Ok(()),
             Ok(()) => self.answer_ready().await,
@@ -266,11 +288,15 @@ impl Session {
         in_string: bool,
     ) -> Result<(), Fault> {
         self.admit(plan)?;
+        self.choose_source(plan, &statement.text);
         self.answer_notices(plan);
         let started = self.started();
         let outcome = match self.one_shard(plan, Arguments::Whole) {
             OneShard::Shard(shard) => {
-                let index = self.joined(shard).await?;
+                let index = match self.joined(shard).await {
+                    Err(fault) => Box::pin(self.joined_elsewhere(plan, fault)).await?,
+                    done => done?,
+                };
                 self.note_effect(index, plan.effect);
                 if plan.effect.writes {
                     self.pass_gate_alone().await;
@@ -355,8 +381,10 @@ impl Session {
     fn all_on_one_shard(&self, statements: &[Statement]) -> Option<(ShardId, Effect)> {
         let mut shard = None;
         let mut effect = Effect::default();
+        let mut may_lag = self.asks_standbys();
         for statement in statements {
             let plan = self.plan_statement(statement);
+            may_lag = may_lag && self.may_run_on_standby(&plan, &statement.text);
             if !plan.notices.is_empty()
                 || plan.effect.pins
                 || self.transaction.state == State::Failed
@@ -373,6 +401,9 @@ impl Session {
             }
             effect.writes |= plan.effect.writes;
             effect.unpreparable |= plan.effect.unpreparable;
+        }
+        if self.asks_standbys() {
+            self.choose(may_lag);
         }
         Some((shard.unwrap_or_else(|| self.any_shard()), effect))
     }
@@ -422,7 +453,7 @@ impl Session {
     async fn abort_implicit(&mut self, fault: Fault) -> Fault {
         if self.transaction.implicit {
             self.drop_broken_branches();
-            self.roll_back().await;
+            return self.roll_back_for(fault).await;
         }
         fault
     }

@@ -45,6 +45,10 @@ pub struct Session {
     pub(super) default_isolation: Isolation,
     /// `oskol.cross_shard_reads` is `consistent`.
     pub(super) consistent_reads: bool,
+    /// `oskol.read_from`, `oskol.max_standby_lag`.
+    pub(super) reads: super::reads::Reads,
+    /// The server itself has values of the router's own settings for this user or database.
+    pub(super) has_own_settings: bool,
     /// Server connections kept between transactions: pinned, or pool mode session.
     #[expect(clippy::vec_box, reason = "moved between lists by pointer")]
     pub(super) held: Vec<Box<Server>>,
@@ -77,6 +81,8 @@ pub struct Session {
     pub(super) dumps: bool,
     /// Rows of the statement just run that the client has not asked for yet.
     pub(super) remainder: Option<Box<super::execute::Remainder>>,
+    /// Of the statement under way: rows that its parts have given so far; none while they are read.
+    pub(super) parts: Vec<Option<super::execute::PartRows>>,
     pub(super) metrics: Arc<crate::metrics::DatabaseMetrics>,
     /// Ends with the session: after it no cancel request finds it.
     pub(super) cancel: Option<crate::cancel::CancelHandle>,

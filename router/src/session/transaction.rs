@@ -1,6 +1,7 @@
 //! A client's transaction: its state, the shards that have joined, and what shards that join later
 //! must be told first.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use smallvec::SmallVec;
@@ -32,6 +33,16 @@ impl State {
     }
 }
 
+/// Which of a shard's servers the statement at hand goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Source {
+    /// Nothing has asked yet: the primary.
+    #[default]
+    Undecided,
+    Primary,
+    Standby,
+}
+
 /// One shard's part in the transaction.
 #[derive(Debug)]
 pub struct Branch {
@@ -55,11 +66,21 @@ pub struct Branch {
     pub guards: bool,
     /// It may keep decisions out on its shard: not to be given to anybody else.
     pub holds_decisions: bool,
+    /// How far it has been told of keys whose notes the statement under way collects.
+    pub told: u32,
+    /// It must be told before it runs what comes next.
+    pub must_be_told: bool,
+    /// Leased for statements that may run on a standby.
+    pub reads: bool,
+    /// It is one.
+    pub of_standby: bool,
 }
 
 impl Branch {
     pub fn new(server: Box<Server>) -> Self {
         Self {
+            reads: false,
+            of_standby: server.is_of_standby(),
             server,
             begun: false,
             wrote: false,
@@ -70,6 +91,8 @@ impl Branch {
             apart: false,
             isolated: false,
             guards: false,
+            told: 0,
+            must_be_told: false,
             holds_decisions: false,
         }
     }
@@ -138,17 +161,54 @@ pub struct Transaction {
     pub leaves_state: std::cell::Cell<bool>,
     /// It has failed, and the locks since the last savepoint are given up.
     pub has_let_go: bool,
+    /// The statement under way collects what shards note of keys up to this number; 0: it does not (`session::collecting`).
+    pub collects: u32,
     /// Deferred constraints that hold over shards may be due at COMMIT.
     pub owes: bool,
     /// The cluster's lock for DDL is held, and `private` was read under it.
     pub catalog_locked: bool,
+    pub source: Cell<Source>,
+    /// The transaction is READ ONLY and reads at standbys, but for what only a primary can run.
+    pub reads_standby: Cell<bool>,
 }
 
 impl Transaction {
     pub fn find(&self, shard: ShardId) -> Option<usize> {
         self.branches
             .iter()
-            .position(|branch| branch.server.shard == shard && !branch.apart)
+            .position(|branch| branch.server.shard == shard && !branch.apart && self.suits(branch))
+    }
+
+    /// The statement at hand may go to this branch's server.
+    pub fn suits(&self, branch: &Branch) -> bool {
+        match self.source.get() {
+            Source::Standby => branch.reads,
+            Source::Undecided | Source::Primary => !branch.of_standby,
+        }
+    }
+
+    /// By BEGIN or SET TRANSACTION.
+    pub fn is_read_only(&self) -> bool {
+        let mut is_read_only = false;
+        let set = self.log.iter().filter_map(|entry| match entry {
+            LogEntry::Characteristic(text) => Some(text.as_str()),
+            LogEntry::Savepoint(_) | LogEntry::Statement(_) => None,
+        });
+        for modes in std::iter::once(self.modes.as_str()).chain(set) {
+            let modes = modes.to_ascii_lowercase();
+            let words: Vec<&str> = modes
+                .split([' ', ',', '\t', '\n'])
+                .filter(|word| !word.is_empty())
+                .collect();
+            for pair in words.windows(2) {
+                match pair {
+                    ["read", "only"] => is_read_only = true,
+                    ["read", "write"] => is_read_only = false,
+                    _ => {}
+                }
+            }
+        }
+        is_read_only
     }
 
     /// ROLLBACK TO: forgets what was logged after the savepoint, which stays. False: no such one.

@@ -46,6 +46,7 @@ async fn one_statement(config: &Config, address: SocketAddr) -> anyhow::Result<(
         host: address.ip().to_string(),
         port: address.port(),
         weight: 1.0,
+        patroni: None,
     };
     let stream = Dialer::new(&as_client)?.dial(&router).await?;
     tokio::time::timeout(ONE_TRY, ask(config, stream)).await?

@@ -252,7 +252,8 @@ async fn a_delivered_cancel_hits_the_running_statement_and_no_later_one() {
 async fn wait_until_sleeping(postgres: &Postgres, process_id: u32) {
     let mut watcher = postgres.dial(SslMode::Disable).await;
     log_in(&mut watcher, "built", &password()).await.unwrap();
-    let sql = format!("select wait_event from pg_stat_activity where pid = {process_id}");
+    let sql =
+        format!("select coalesce(wait_event, '') from pg_stat_activity where pid = {process_id}");
     let deadline = tokio::time::Instant::now() + LIMIT;
     while ask(&mut watcher, &sql).await != Ok("PgSleep".to_owned()) {
         assert!(

@@ -85,6 +85,7 @@ impl Postgres {
             host: host.to_owned(),
             port: self.port(),
             weight: 1.0,
+            patroni: None,
         }
     }
 

@@ -1,8 +1,10 @@
 //! A plan in a few lines of text.
 
 use router::merge::Merge;
+use router::plan::gather::locked::LockedTable;
 use router::plan::gather::{Argument, Finish, Fragment, Gather, Source};
 use router::plan::key::{Arithmetic, Constant};
+use router::plan::parts::Part;
 use router::plan::{Action, Broadcast, Fallback, KeyExpr, Piece, Plan, Scatter, Split};
 
 pub fn plan(plan: &Plan) -> String {
@@ -53,6 +55,7 @@ fn action(action: &Action) -> String {
             )
         }
         Action::InsertRows(rows) => format!("rows of {}", self::action(&rows.source.action)),
+        Action::InParts(_) => "in parts".to_owned(),
         Action::Refuse(error) => format!(
             "refused {}",
             if error.id.is_empty() {
@@ -80,6 +83,21 @@ fn details(action: &Action) -> Vec<String> {
                 template(&rows.parts.tail.fragments)
             ),
         ],
+        Action::InParts(it) => {
+            let part = |part: &Part| {
+                [
+                    vec![format!("part {}: {}", part.name, part.text)],
+                    indented(&part.plan),
+                ]
+                .concat()
+            };
+            let text = it.rest_text.iter().map(|text| format!("text: {text}"));
+            let mut lines: Vec<String> = it.parts.iter().flat_map(part).collect();
+            lines.push("rest".to_owned());
+            lines.extend(text);
+            lines.extend(indented(&it.rest));
+            lines
+        }
         Action::Broadcast(plan) => mirror(plan),
         Action::ByKey(by) => match &by.fallback {
             Fallback::Refuse(error) => vec![format!("else refused {}", error.id)],
@@ -88,6 +106,13 @@ fn details(action: &Action) -> Vec<String> {
         Action::Refuse(error) => error.detail.iter().cloned().collect(),
         _ => Vec::new(),
     }
+}
+
+fn indented(inner: &Plan) -> Vec<String> {
+    plan(inner)
+        .lines()
+        .map(|line| format!("  {line}"))
+        .collect()
 }
 
 fn mirror(plan: &Broadcast) -> Vec<String> {
@@ -123,6 +148,14 @@ fn gather(plan: &Gather) -> Vec<String> {
     let place = match &plan.place {
         Finish::Apart { home: true } => "apart at home".to_owned(),
         Finish::Apart { home: false } => "apart".to_owned(),
+        Finish::Locked { home, locks } => {
+            let lock = |table: &LockedTable| {
+                format!("{} {}{}", table.name, table.clause, table.wait.sql())
+            };
+            let locked: Vec<String> = locks.tables.iter().map(lock).collect();
+            let home = if *home { " at home" } else { "" };
+            format!("apart{home}, locked {}", locked.join(", "))
+        }
         Finish::Mirrored(mirror) => format!(
             "on one shard ({} columns for the client), others: {};",
             mirror.visible,
@@ -154,6 +187,7 @@ fn source(source: &Source) -> String {
         Source::KeyArray { array, .. } => format!("key array {}", key(array)),
         Source::Home => "home".to_owned(),
         Source::AnyShard => "any shard".to_owned(),
+        Source::Part(number) => format!("part {number}"),
     }
 }
 

@@ -76,6 +76,15 @@ fn action(action: &Action) -> String {
             out
         }
         Action::InsertRows(rows) => insert_rows(rows),
+        Action::InParts(it) => {
+            let mut out = String::from("in parts\n");
+            for part in &it.parts {
+                writeln!(out, "  {}: {}", part.name, part.text).expect("a string takes all");
+            }
+            let text = it.rest_text.as_deref().unwrap_or("the client's own");
+            writeln!(out, "  rest: {text}").expect("a string takes all");
+            out
+        }
         Action::Ddl(statement) => ddl(statement),
         Action::Copy(Copy::FromDivided(copy)) => format!(
             "copy divided by field {} {:?} ids {}\n  text: {}\n",

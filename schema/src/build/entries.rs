@@ -1,5 +1,5 @@
-//! Which relations' statements may change values of unique keys that are kept by entries, or rows of foreign keys
-//! that are kept over shards: directly, through a foreign key's action, through a view, or by a user's trigger.
+//! Which relations' statements may change values of unique keys and routing indexes, or rows of foreign keys that are kept
+//! over shards: directly, through a foreign key's action, through a view, or by a user's trigger.
 
 use std::collections::{HashMap, HashSet};
 
@@ -81,11 +81,14 @@ fn watched(relation: &Relation, referenced: &HashSet<String>) -> Option<Vec<usiz
         .iter()
         .filter(|key| key.entries.is_some())
     {
-        if key.columns.is_empty() || key.partial {
+        let filling = key.entries.as_ref().is_some_and(|entries| entries.filling);
+        if key.columns.is_empty() || key.partial || filling {
             return None;
         }
         columns.extend(&key.columns);
     }
+    let routing = relation.routing_indexes.iter();
+    columns.extend(routing.map(|routing| routing.column));
     for key in relation
         .foreign_keys
         .iter()
@@ -122,7 +125,8 @@ fn reach(relations: &HashMap<u32, Relation>, changing: &mut HashSet<Name>) -> bo
 }
 
 fn has_entries(relation: &Relation) -> bool {
-    relation.unique_keys.iter().any(|key| key.entries.is_some())
+    !relation.routing_indexes.is_empty()
+        || relation.unique_keys.iter().any(|key| key.entries.is_some())
 }
 
 fn name(relation: &Relation) -> Name {

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use super::{Builder, Name};
 use crate::rules::Placement;
 use crate::snapshot::{
-    ChildAt, Entries, ForeignKey, KeptKey, KeyAction, ParentAt, Relation, UniqueKey, View,
+    ChildAt, Entries, ForeignKey, KeptKey, KeyAction, ParentAt, Relation, RoutingIndex, UniqueKey,
+    View,
 };
 
 impl Builder {
@@ -25,8 +26,23 @@ impl Builder {
                 entries: row.number.map(|number| Entries {
                     number,
                     columns: row.named.clone().unwrap_or_default(),
+                    reads: row
+                        .reads
+                        .as_ref()
+                        .and_then(|reads| self.positions_of(row.relation, reads)),
+                    filling: row.filling,
+                    deferrable: row.deferrable,
                 }),
             });
+        }
+        for row in &self.document.routes {
+            let column = self.positions.get(&(row.relation, row.column));
+            if let (Some(relation), Some(column)) = (relations.get_mut(&row.relation), column) {
+                relation.routing_indexes.push(RoutingIndex {
+                    number: row.number,
+                    column: *column,
+                });
+            }
         }
         for row in &self.document.foreign_keys {
             let Some(referenced) = self.names.get(&row.referenced) else {

@@ -5,6 +5,7 @@ use axum::http::request::Parts;
 use axum::http::{Method, header};
 
 use crate::api::Problem;
+use crate::models::rate_limits::{self, WRITE};
 use crate::models::sessions::{self, Token};
 use crate::models::tokens;
 use crate::{App, Error, web};
@@ -29,6 +30,19 @@ impl FromRequestParts<App> for Caller {
     }
 }
 
+/// The same, about to write something, and not too fast.
+pub struct Writer(pub Caller);
+
+impl FromRequestParts<App> for Writer {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Writer, Problem> {
+        let caller = Caller::from_request_parts(parts, app).await?;
+        rate_limits::take(app, WRITE, caller.id).await?;
+        Ok(Writer(caller))
+    }
+}
+
 /// None: there is no such header.
 fn bearer(parts: &Parts) -> Option<Result<Token, Error>> {
     let value = parts.headers.get(header::AUTHORIZATION)?.to_str();
@@ -47,7 +61,7 @@ async fn by_cookie(parts: &Parts, app: &App) -> Result<Option<i64>, Error> {
         .headers
         .get("x-csrf-token")
         .and_then(|value| value.to_str().ok());
-    let proven = proof.is_some_and(|proof| web::is_ours(&parts.headers, proof));
+    let proven = proof.is_some_and(|proof| web::is_of_session(&parts.headers, proof));
     if !proven && ![Method::GET, Method::HEAD].contains(&parts.method) {
         return Err(Error::Forbidden(
             "Send the header X-CSRF-Token of the page, or use a token.",

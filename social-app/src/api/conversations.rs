@@ -8,10 +8,9 @@ use serde::Deserialize;
 
 use crate::App;
 use crate::api::input::{Json, Path, Query};
-use crate::api::{Caller, Part, Problem, Routes};
+use crate::api::{Caller, Part, Problem, Routes, Writer};
 use crate::models::Page;
 use crate::models::messages::{self, Conversation, Message};
-use crate::models::rate_limits::{self, WRITE};
 
 pub(super) fn routes(routes: Routes) -> Routes {
     routes
@@ -49,18 +48,17 @@ struct Text {
 
 async fn send(
     State(app): State<App>,
-    caller: Caller,
+    Writer(caller): Writer,
     Path(peer): Path<i64>,
     Json(Text { body }): Json<Text>,
 ) -> Result<(StatusCode, Answer<Message>), Problem> {
-    rate_limits::take(&app, WRITE, caller.id).await?;
     let sent = messages::send(&app, caller.id, peer, &body).await?;
     Ok((StatusCode::CREATED, Answer(sent)))
 }
 
 async fn read(
     State(app): State<App>,
-    caller: Caller,
+    Writer(caller): Writer,
     Path(peer): Path<i64>,
 ) -> Result<StatusCode, Problem> {
     messages::mark_read(&app, caller.id, peer).await?;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::api::input::{Json, Path, Query};
-use crate::api::{Caller, Part, Problem, Routes};
+use crate::api::{Caller, Part, Problem, Routes, Writer};
 use crate::models::notifications::{self, Notification};
 use crate::models::people::{self, Profile, SignUp};
 use crate::models::rate_limits::{self, Limit, SIGN_IN, SIGN_UP};
@@ -119,7 +119,7 @@ async fn list_tokens(State(app): State<App>, caller: Caller) -> Result<Answer<Va
 
 async fn revoke_token(
     State(app): State<App>,
-    caller: Caller,
+    Writer(caller): Writer,
     Path(id): Path<i64>,
 ) -> Result<StatusCode, Problem> {
     tokens::revoke(&app, caller.id, id).await?;
@@ -141,7 +141,7 @@ struct Change {
 
 async fn change(
     State(app): State<App>,
-    caller: Caller,
+    Writer(caller): Writer,
     Json(change): Json<Change>,
 ) -> Result<Answer<Profile>, Problem> {
     people::change(&app, caller.id, &change.name, &change.bio, change.avatar_id).await?;
@@ -183,7 +183,7 @@ async fn news(
     ))
 }
 
-async fn seen(State(app): State<App>, caller: Caller) -> Result<StatusCode, Problem> {
+async fn seen(State(app): State<App>, Writer(caller): Writer) -> Result<StatusCode, Problem> {
     notifications::mark_seen(&app, caller.id).await?;
     app.live.wake(caller.id);
     Ok(StatusCode::NO_CONTENT)

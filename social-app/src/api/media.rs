@@ -7,9 +7,9 @@ use axum::routing::{delete, get, post};
 
 use crate::App;
 use crate::api::input::Path;
-use crate::api::{Caller, Problem, Routes};
+use crate::api::{Caller, Problem, Routes, Writer};
 use crate::media::{self, Attachment};
-use crate::models::rate_limits::{self, WRITE};
+use crate::models::rate_limits::{self, UPLOAD};
 
 pub(super) fn routes(routes: Routes) -> Routes {
     routes
@@ -28,7 +28,7 @@ async fn send(
     caller: Caller,
     request: Request,
 ) -> Result<(StatusCode, Answer<Attachment>), Problem> {
-    rate_limits::take(&app, WRITE, caller.id).await?;
+    rate_limits::take(&app, UPLOAD, caller.id).await?;
     let added = media::receive(&app, caller.id, request).await?;
     Ok((StatusCode::CREATED, Answer(added)))
 }
@@ -43,7 +43,7 @@ async fn one(
 
 async fn remove(
     State(app): State<App>,
-    caller: Caller,
+    Writer(caller): Writer,
     Path(id): Path<i64>,
 ) -> Result<StatusCode, Problem> {
     media::delete(&app, caller.id, id).await?;

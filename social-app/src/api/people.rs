@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 
 use crate::App;
 use crate::api::input::{Path, Query};
-use crate::api::{Caller, Part, Problem, Routes};
+use crate::api::{Caller, Part, Problem, Routes, Writer};
 use crate::models::follows::{self, List};
 use crate::models::people::{self, Profile};
-use crate::models::rate_limits::{self, SEARCH, WRITE};
+use crate::models::rate_limits::{self, SEARCH};
 use crate::models::{Page, Person, Post, blocks, friends, posts, search};
 
 pub(super) fn routes(routes: Routes) -> Routes {
@@ -49,7 +49,7 @@ async fn find(
     Query(Wanted { q }): Query<Wanted>,
 ) -> Result<Answer<Value>, Problem> {
     rate_limits::take(&app, SEARCH, caller.id).await?;
-    Ok(items(search::find(&app, &q).await?))
+    Ok(items(search::find(&app, caller.id, &q).await?))
 }
 
 async fn profile(
@@ -90,7 +90,7 @@ async fn list(
 ) -> Result<Answer<Page<Person>>, Problem> {
     people::profile(app, id, Some(caller.id)).await?;
     Ok(Answer(
-        follows::list(app, id, list, part.cursor()?, part.size()?).await?,
+        follows::list(app, id, list, Some(caller.id), part.cursor()?, part.size()?).await?,
     ))
 }
 
@@ -123,17 +123,16 @@ async fn their_friends(
 
 async fn follow(
     State(app): State<App>,
-    caller: Caller,
+    Writer(caller): Writer,
     Path(id): Path<i64>,
 ) -> Result<StatusCode, Problem> {
-    rate_limits::take(&app, WRITE, caller.id).await?;
     follows::follow(&app, caller.id, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 async fn unfollow(
     State(app): State<App>,
-    caller: Caller,
+    Writer(caller): Writer,
     Path(id): Path<i64>,
 ) -> Result<StatusCode, Problem> {
     follows::unfollow(&app, caller.id, id).await?;
@@ -142,17 +141,16 @@ async fn unfollow(
 
 async fn befriend(
     State(app): State<App>,
-    caller: Caller,
+    Writer(caller): Writer,
     Path(id): Path<i64>,
 ) -> Result<StatusCode, Problem> {
-    rate_limits::take(&app, WRITE, caller.id).await?;
     friends::request(&app, caller.id, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 async fn unfriend(
     State(app): State<App>,
-    caller: Caller,
+    Writer(caller): Writer,
     Path(id): Path<i64>,
 ) -> Result<StatusCode, Problem> {
     friends::end(&app, caller.id, id).await?;
@@ -161,17 +159,16 @@ async fn unfriend(
 
 async fn block(
     State(app): State<App>,
-    caller: Caller,
+    Writer(caller): Writer,
     Path(id): Path<i64>,
 ) -> Result<StatusCode, Problem> {
-    rate_limits::take(&app, WRITE, caller.id).await?;
     blocks::block(&app, caller.id, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 async fn unblock(
     State(app): State<App>,
-    caller: Caller,
+    Writer(caller): Writer,
     Path(id): Path<i64>,
 ) -> Result<StatusCode, Problem> {
     blocks::unblock(&app, caller.id, id).await?;

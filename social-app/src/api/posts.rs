@@ -8,11 +8,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::api::input::{Json, Path, Query};
-use crate::api::{Caller, Part, Problem, Routes};
+use crate::api::{Caller, Part, Problem, Routes, Writer};
 use crate::models::comments::{self, Comment};
 use crate::models::likes::{self, Liked};
 use crate::models::posts::{self, Draft};
-use crate::models::rate_limits::{self, WRITE};
 use crate::models::{Page, Post};
 use crate::{App, Error};
 
@@ -43,10 +42,9 @@ struct NewPost {
 
 async fn create(
     State(app): State<App>,
-    caller: Caller,
+    Writer(caller): Writer,
     Json(new): Json<NewPost>,
 ) -> Result<(StatusCode, Answer<Post>), Problem> {
-    rate_limits::take(&app, WRITE, caller.id).await?;
     let draft = Draft {
         body: new.body,
         audience: new.audience.unwrap_or_else(|| "everyone".to_owned()),
@@ -67,7 +65,7 @@ async fn one(
 
 async fn remove(
     State(app): State<App>,
-    caller: Caller,
+    Writer(caller): Writer,
     Path((author, id)): Path<(i64, i64)>,
 ) -> Result<StatusCode, Problem> {
     if author != caller.id {
@@ -79,16 +77,15 @@ async fn remove(
 
 async fn like(
     State(app): State<App>,
-    caller: Caller,
+    Writer(caller): Writer,
     Path((author, id)): Path<(i64, i64)>,
 ) -> Result<Answer<Liked>, Problem> {
-    rate_limits::take(&app, WRITE, caller.id).await?;
     Ok(Answer(likes::like(&app, caller.id, author, id).await?))
 }
 
 async fn unlike(
     State(app): State<App>,
-    caller: Caller,
+    Writer(caller): Writer,
     Path((author, id)): Path<(i64, i64)>,
 ) -> Result<Answer<Liked>, Problem> {
     Ok(Answer(likes::unlike(&app, caller.id, author, id).await?))
@@ -118,18 +115,17 @@ struct Text {
 
 async fn comment(
     State(app): State<App>,
-    caller: Caller,
+    Writer(caller): Writer,
     Path((author, id)): Path<(i64, i64)>,
     Json(Text { body }): Json<Text>,
 ) -> Result<(StatusCode, Answer<Value>), Problem> {
-    rate_limits::take(&app, WRITE, caller.id).await?;
     let (number, _) = comments::add(&app, caller.id, author, id, &body).await?;
     Ok((StatusCode::CREATED, Answer(json!({ "id": number }))))
 }
 
 async fn remove_comment(
     State(app): State<App>,
-    caller: Caller,
+    Writer(caller): Writer,
     Path((author, id, comment)): Path<(i64, i64, i64)>,
 ) -> Result<StatusCode, Problem> {
     comments::delete(&app, caller.id, author, id, comment).await?;

@@ -14,6 +14,8 @@ pub const LEASE: Duration = Duration::from_secs(60);
 /// Wait after the first failure; it doubles with each one more.
 const FIRST_PAUSE: f64 = 2.0;
 const LONGEST_PAUSE: f64 = 3600.0;
+/// Seconds between two attempts while a part of the database is away.
+const OUTAGE_PAUSE: f64 = 15.0;
 /// Bytes of an error that are kept.
 const ERROR_LENGTH: usize = 500;
 
@@ -80,14 +82,40 @@ pub async fn fail(client: &impl GenericClient, job: &Job, error: &str) -> Result
     } else {
         "ready"
     };
-    let sql = "UPDATE jobs SET state = $4, lease = NULL, last_error = $5, due = now() + make_interval(secs => $6) \
+    let pause = pause(job.attempts);
+    lay_back(client, job, state, job.attempts, error, pause).await
+}
+
+/// It could not be done for no fault of its own (a part of the database is away): tried again later, and the attempt does not
+/// count.
+pub async fn put_off(client: &impl GenericClient, job: &Job, error: &str) -> Result<(), Error> {
+    let pause = OUTAGE_PAUSE * rand::random_range(1.0..1.25);
+    lay_back(client, job, "ready", job.attempts - 1, error, pause).await
+}
+
+async fn lay_back(
+    client: &impl GenericClient,
+    job: &Job,
+    state: &str,
+    attempts: i32,
+    error: &str,
+    pause: f64,
+) -> Result<(), Error> {
+    let sql = "UPDATE jobs SET state = $4, attempts = $5, lease = NULL, last_error = $6, due = now() + make_interval(secs => $7) \
         WHERE owner_id = $1 AND id = $2 AND lease = $3";
     let error = shortened(error);
-    let pause = pause(job.attempts);
     db::run(
         client,
         sql,
-        &[&job.owner_id, &job.id, &job.lease, &state, &error, &pause],
+        &[
+            &job.owner_id,
+            &job.id,
+            &job.lease,
+            &state,
+            &attempts,
+            &error,
+            &pause,
+        ],
     )
     .await?;
     Ok(())

@@ -7,6 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use deadpool_postgres::GenericClient;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -187,14 +188,27 @@ async fn attempt(
             queue::finish(&client, &job).await?;
             app.metrics.jobs_done.add(1);
         }
-        Err(error) => {
-            let last = job.is_last_attempt();
-            tracing::warn!(job.kind, job.id, job.owner_id, job.attempts, dead = last, %error, "a job failed");
-            queue::fail(&client, &job, &error.to_string()).await?;
-            app.metrics.jobs_failed.add(1);
-        }
+        Err(error) => failed(app, &client, &job, &error).await?,
     }
     Ok(())
+}
+
+/// While a part of the database is away a job waits for it: only what the job itself does wrong uses up its attempts.
+async fn failed(
+    app: &App,
+    client: &impl GenericClient,
+    job: &Job,
+    error: &Error,
+) -> Result<(), Error> {
+    app.metrics.jobs_failed.add(1);
+    let text = error.to_string();
+    if error.is_outage() {
+        tracing::warn!(job.kind, job.id, job.owner_id, %error, "a job waits for the database");
+        return queue::put_off(client, job, &text).await;
+    }
+    let dead = job.is_last_attempt();
+    tracing::warn!(job.kind, job.id, job.owner_id, job.attempts, dead, %error, "a job failed");
+    queue::fail(client, job, &text).await
 }
 
 /// Ends when another worker may have the job. While the database does not answer the lease may still be ours.

@@ -9,6 +9,7 @@ use image::RgbImage;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::container;
+use super::decoders::Decoders;
 use super::limits::Limits;
 use super::picture::{self, Picture, Size};
 use super::receive::{Received, receive};
@@ -18,7 +19,7 @@ use crate::Error;
 pub struct Desk {
     pub limits: Limits,
     uploads: Arc<Semaphore>,
-    decoders: Arc<Semaphore>,
+    decoders: Decoders,
     /// Where temporary files are.
     directory: PathBuf,
 }
@@ -44,7 +45,7 @@ impl Desk {
     pub fn new(limits: Limits) -> Desk {
         Desk {
             uploads: Arc::new(Semaphore::new(limits.uploads)),
-            decoders: Arc::new(Semaphore::new(limits.decoders)),
+            decoders: Decoders::new(&limits),
             directory: std::env::temp_dir(),
             limits,
         }
@@ -82,17 +83,11 @@ impl Desk {
                 std::io::BufReader::new(std::fs::File::open(path).map_err(Refusal::damaged)?);
             container::check(kind, &mut file, length)
         };
-        Ok(self.blocking(check).await?.dimensions)
+        Ok(self.decoders.run(check).await?.dimensions)
     }
 
     async fn check_picture(&self, received: &Received) -> Result<((u32, u32), String), Error> {
-        let (path, kind, limits) = (
-            received.path.to_path_buf(),
-            received.kind,
-            self.limits.clone(),
-        );
-        self.blocking(move || {
-            let picture = picture::open(&path, kind, &limits)?;
+        self.decoded(received, |picture| {
             Ok((picture.dimensions(), picture.placeholder()?))
         })
         .await
@@ -100,12 +95,26 @@ impl Desk {
 
     /// All sizes of a received picture.
     pub async fn sizes(&self, received: &Received) -> Result<Vec<Size>, Error> {
-        let (path, kind, limits) = (
-            received.path.to_path_buf(),
-            received.kind,
-            self.limits.clone(),
-        );
-        self.blocking(move || picture::open(&path, kind, &limits).and_then(Picture::sizes))
+        self.decoded(received, Picture::sizes).await
+    }
+
+    /// Looks at the picture, waits until there is room for it, and decodes it for `work`.
+    async fn decoded<T: Send + 'static>(
+        &self,
+        received: &Received,
+        work: impl FnOnce(Picture) -> Result<T, Refusal> + Send + 'static,
+    ) -> Result<T, Error> {
+        let file = || {
+            let path = received.path.to_path_buf();
+            (path, received.kind, self.limits.clone())
+        };
+        let (path, kind, limits) = file();
+        let looked = move || picture::pixels(&path, kind, &limits);
+        let pixels = self.decoders.run(looked).await?;
+        let _room = self.decoders.room_for(pixels).await?;
+        let (path, kind, limits) = file();
+        self.decoders
+            .run(move || picture::open(&path, kind, &limits).and_then(work))
             .await
     }
 
@@ -114,15 +123,15 @@ impl Desk {
         &self,
         picture: impl FnOnce() -> RgbImage + Send + 'static,
     ) -> Result<Drawn, Error> {
-        self.blocking(|| {
+        let work = || {
             let picture = Picture::from(picture());
             let placeholder = picture.placeholder()?;
             Ok(Drawn {
                 placeholder,
                 sizes: picture.sizes()?,
             })
-        })
-        .await
+        };
+        self.decoders.run(work).await
     }
 
     /// Receives a file of our own store again.
@@ -131,27 +140,5 @@ impl Desk {
         pieces: impl Stream<Item = Result<Bytes, E>>,
     ) -> Result<Received, Error> {
         receive(pieces, &self.limits, &self.directory).await
-    }
-
-    /// On a thread that may block, as many at a time as there are decoders.
-    async fn blocking<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
-    ) -> Result<T, Error> {
-        let place = Arc::clone(&self.decoders)
-            .acquire_owned()
-            .await
-            .map_err(anyhow::Error::from)?;
-        let work = tokio::task::spawn_blocking(move || {
-            // Kept until the end of the work, also where nobody waits for it any more.
-            let _place = place;
-            work()
-        });
-        match work.await {
-            Ok(outcome) => Ok(outcome?),
-            // A decoder that panics says as much about the file as one that fails.
-            Err(error) if error.is_panic() => Err(Refusal::damaged("it cannot be read").into()),
-            Err(error) => Err(anyhow::Error::from(error).into()),
-        }
     }
 }

@@ -20,8 +20,10 @@ pub struct Limits {
     pub uploads: usize,
     /// Longest wait of a file for its turn.
     pub queue: Duration,
-    /// Pictures that are decoded at the same time.
+    /// Threads that decode pictures.
     pub decoders: usize,
+    /// Pixels of all pictures that are decoded at the same time.
+    pub pixels_at_once: u64,
     /// Files of one person that no post uses.
     pub unused: i64,
 }
@@ -40,6 +42,7 @@ impl Default for Limits {
             decoders: std::thread::available_parallelism()
                 .map_or(1, usize::from)
                 .min(4),
+            pixels_at_once: 48_000_000,
             unused: 200,
         }
     }

@@ -31,13 +31,19 @@ pub struct Size {
     pub bytes: Vec<u8>,
 }
 
-/// Opens and decodes the file; takes up to `limits.memory` bytes and a core for up to a second or so, so call it where
-/// blocking is allowed.
-pub fn open(path: &Path, kind: Kind, limits: &Limits) -> Result<Picture, Refusal> {
+/// Looks whether the file is whole and within the limits; gives how many pixels it has. Nothing is decoded yet.
+pub fn pixels(path: &Path, kind: Kind, limits: &Limits) -> Result<u64, Refusal> {
     let mut file = File::open(path).map_err(Refusal::damaged)?;
     let length = file.metadata().map_err(Refusal::damaged)?.len();
     whole::check(kind, &mut file, length)?;
     std::io::Seek::rewind(&mut file).map_err(Refusal::damaged)?;
+    within(&decoder(file, kind, limits)?, limits)
+}
+
+/// Decodes a file that was looked at; takes up to `limits.memory` bytes and a core for up to a second or so, so call it where
+/// blocking is allowed.
+pub fn open(path: &Path, kind: Kind, limits: &Limits) -> Result<Picture, Refusal> {
+    let file = File::open(path).map_err(Refusal::damaged)?;
     let mut decoder = decoder(file, kind, limits)?;
     within(&decoder, limits)?;
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
@@ -67,7 +73,7 @@ fn decoder(file: File, kind: Kind, limits: &Limits) -> Result<impl ImageDecoder,
 }
 
 /// A file of some kilobytes can say that it has a billion pixels: nothing is decoded before this is looked at.
-fn within(decoder: &impl ImageDecoder, limits: &Limits) -> Result<(), Refusal> {
+fn within(decoder: &impl ImageDecoder, limits: &Limits) -> Result<u64, Refusal> {
     let (width, height) = decoder.dimensions();
     let pixels = u64::from(width) * u64::from(height);
     if pixels == 0 {
@@ -82,7 +88,7 @@ fn within(decoder: &impl ImageDecoder, limits: &Limits) -> Result<(), Refusal> {
             side: limits.side,
         });
     }
-    Ok(())
+    Ok(pixels)
 }
 
 impl From<RgbImage> for Picture {

@@ -7,10 +7,11 @@ use super::{Attachment, Variant, names, placeholder};
 /// Widths of a picture in a post, by the page's own layout: a phone's whole width, or the column's.
 const IN_POST: &str = "(max-width: 40rem) 100vw, 40rem";
 
-/// A post's pictures and videos, in their order.
-pub fn gallery(all: &[Attachment]) -> Markup {
+/// A post's pictures and videos, in their order. `again`: where the script finds them once those that wait are ready.
+pub fn gallery(all: &[Attachment], again: &str) -> Markup {
+    let waits = all.iter().any(|one| one.state == "waiting");
     html! {
-        div.gallery.(format!("of-{}", all.len().min(4))) {
+        div.gallery.(format!("of-{}", all.len().min(4))) data-gallery=[waits.then_some(again)] {
             @for one in all { (shown(one)) }
         }
     }
@@ -119,7 +120,7 @@ mod tests {
 
     #[test]
     fn a_picture_has_its_shape_its_sizes_and_its_words() {
-        let page = gallery(&[attachment()]).into_string();
+        let page = gallery(&[attachment()], "/p/7/1/gallery").into_string();
         let hash = "ab".repeat(32);
         for part in [
             "width=\"1000\" height=\"500\"",
@@ -130,6 +131,7 @@ mod tests {
         ] {
             assert!(page.contains(part), "{part} is not in {page}");
         }
+        assert!(!page.contains("data-gallery"), "nothing is waited for");
         assert!(
             !page.contains(&"cd".repeat(32)),
             "the file as it was sent is never served"
@@ -140,7 +142,8 @@ mod tests {
     fn what_is_not_ready_has_its_place() {
         let mut waiting = attachment();
         waiting.state = "waiting".into();
-        let page = gallery(&[waiting]).into_string();
+        let page = gallery(&[waiting], "/p/7/1/gallery").into_string();
         assert!(page.contains("aspect-ratio:1000/500") && !page.contains("<img"));
+        assert!(page.contains("data-gallery=\"/p/7/1/gallery\""), "{page}");
     }
 }

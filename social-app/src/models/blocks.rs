@@ -19,6 +19,28 @@ pub async fn check(client: &impl GenericClient, me: i64, other: i64) -> Result<(
     Ok(())
 }
 
+/// Error where one of the two has blocked the other; asks my shard only.
+pub async fn check_mine(client: &impl GenericClient, me: i64, other: i64) -> Result<(), Error> {
+    match hidden(client, me, &[other]).await?.is_empty() {
+        true => Ok(()),
+        false => Err(Error::NotFound),
+    }
+}
+
+/// Those of the others whom I do not see, or who do not see me.
+pub async fn hidden(
+    client: &impl GenericClient,
+    me: i64,
+    others: &[i64],
+) -> Result<Vec<i64>, Error> {
+    if others.is_empty() {
+        return Ok(Vec::new());
+    }
+    let sql = "SELECT other_id FROM blocks WHERE user_id = $1 AND other_id = ANY($2)";
+    let rows = db::all(client, sql, &[&me, &others]).await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
 /// Ends everything between the two.
 pub async fn block(app: &App, me: i64, other: i64) -> Result<(), Error> {
     if me == other {
@@ -43,6 +65,9 @@ async fn block_once(app: &App, me: i64, other: i64) -> Result<(), Error> {
         db::run(&transaction, requests, &[&one, &another]).await?;
         let notes = "DELETE FROM notifications WHERE user_id = $1 AND actor_id = $2";
         db::run(&transaction, notes, &[&one, &another]).await?;
+        // Nobody is told of messages that cannot be read any more.
+        let unread = "UPDATE conversations SET unread = 0 WHERE user_id = $1 AND peer_id = $2 AND unread > 0";
+        db::run(&transaction, unread, &[&one, &another]).await?;
     }
     transaction.commit().await?;
     Ok(())

@@ -57,14 +57,9 @@ pub async fn list(
         created: row.get("created"),
         id: row.get("id"),
     });
-    let mut writers: Vec<i64> = page.items.iter().map(|row| row.get("user_id")).collect();
-    if let Some(viewer) = viewer {
-        let sql = "SELECT other_id FROM blocks WHERE user_id = $1 AND other_id = ANY($2)";
-        let hidden = db::all(&client, sql, &[&viewer, &writers]).await?;
-        writers.retain(|writer| hidden.iter().all(|row| row.get::<_, i64>(0) != *writer));
-    }
     drop(client);
-    let people = people::by_ids(app, writers).await?;
+    let writers = page.items.iter().map(|row| row.get("user_id"));
+    let people = people::seen_by(app, viewer, writers).await?;
     Ok(Page {
         items: page
             .items

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::jobs::Job;
-use crate::models::people;
+use crate::models::{people, rate_limits};
 use crate::{App, Error, db, jobs, media, retry};
 
 pub const DELETE: &str = "delete-account";
@@ -29,6 +29,7 @@ async fn request_once(app: &App, me: i64) -> Result<(), Error> {
     }
     jobs::enqueue(&transaction, me, DELETE, &json!({})).await?;
     transaction.commit().await?;
+    app.bell.ring(me);
     Ok(())
 }
 
@@ -99,8 +100,19 @@ pub async fn delete(app: &App, job: &Job) -> Result<(), Error> {
     remove_elsewhere(app, person).await?;
     media::drop_of_person(app, person).await?;
     retry!(remove_own(app, person))?;
-    // Whoever had looked before the person was hidden may have written since.
-    remove_elsewhere(app, person).await
+    // Whoever had looked before the person was hidden may have written since, and the person's own last file may have come.
+    remove_elsewhere(app, person).await?;
+    remove_jobs(app, job).await?;
+    media::drop_of_person(app, person).await?;
+    rate_limits::forget(app, person).await
+}
+
+/// Whatever else was to be done for the person, this job excepted.
+async fn remove_jobs(app: &App, job: &Job) -> Result<(), Error> {
+    let client = app.pool.get().await?;
+    let sql = "DELETE FROM jobs WHERE owner_id = $1 AND id <> $2";
+    db::run(&client, sql, &[&job.owner_id, &job.id]).await?;
+    Ok(())
 }
 
 async fn remove_elsewhere(app: &App, person: i64) -> Result<(), Error> {

@@ -42,18 +42,26 @@ pub async fn spread(app: &App, job: &Job) -> Result<(), Error> {
     let created: OffsetDateTime = row.get(0);
     let write = "INSERT INTO feed (user_id, author_id, post_id, created) \
         SELECT reader, $2::bigint, $3::bigint, $4::timestamptz FROM unnest($1::bigint[]) AS t (reader) ON CONFLICT DO NOTHING";
+    let mut failed = None;
     let mut readers = followers(&client, author, i64::MIN).await?;
     while let Some(last) = readers.last().copied() {
-        db::run(&client, write, &[&readers, &author, &post, &created]).await?;
+        if let Err(error) = db::run(&client, write, &[&readers, &author, &post, &created]).await {
+            // Those who can be reached do not wait for those who cannot: they have it when the job is tried again.
+            for reader in &readers {
+                let one = vec![*reader];
+                let _ = db::run(&client, write, &[&one, &author, &post, &created]).await;
+            }
+            failed = Some(error);
+        }
         readers.iter().for_each(|reader| app.live.wake(*reader));
         readers = followers(&client, author, last).await?;
     }
     // Deleted while it was spread: who deleted it may have looked before we wrote.
     if db::maybe(&client, sql, &[&author, &post]).await?.is_none() {
         drop(client);
-        withdraw(app, job).await?;
+        return withdraw(app, job).await;
     }
-    Ok(())
+    failed.map_or(Ok(()), Err)
 }
 
 pub async fn withdraw(app: &App, job: &Job) -> Result<(), Error> {

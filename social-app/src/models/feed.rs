@@ -157,9 +157,9 @@ async fn fetch_of(
     let sql = posts::select("p.author_id = ANY($2) AND p.id = ANY($3)");
     let client = app.pool.get().await?;
     let rows = db::all(&client, &sql, &[&reader, &authors, &ids]).await?;
-    Ok(rows
-        .iter()
-        .map(Post::of)
+    let posts = rows.iter().map(Post::of);
+    Ok(posts
+        .inspect(|post| app.names.remember(&post.author))
         .map(|post| (post.id, post))
         .collect())
 }

@@ -26,6 +26,7 @@ async fn follow_once(app: &App, me: i64, other: i64) -> Result<(), Error> {
         notifications::add(&transaction, other, "follow", me, None).await?;
     }
     transaction.commit().await?;
+    app.bell.ring(me);
     Ok(())
 }
 
@@ -104,11 +105,12 @@ pub enum List {
     Friends,
 }
 
-/// Of one person, the newest first.
+/// Of one person, the newest first; without those with whom the viewer has a block.
 pub async fn list(
     app: &App,
     of: i64,
     list: List,
+    viewer: Option<i64>,
     cursor: Cursor,
     size: usize,
 ) -> Result<Page<Person>, Error> {
@@ -129,7 +131,8 @@ pub async fn list(
         created: row.get(1),
         id: row.get(0),
     });
-    let mut people = people::by_ids(app, page.items.iter().map(|row| row.get(0))).await?;
+    let ids = page.items.iter().map(|row| row.get(0));
+    let mut people = people::seen_by(app, viewer, ids).await?;
     Ok(Page {
         items: page
             .items

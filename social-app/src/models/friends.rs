@@ -38,6 +38,7 @@ async fn request_once(app: &App, me: i64, other: i64) -> Result<(), Error> {
         }
     }
     transaction.commit().await?;
+    [me, other].iter().for_each(|person| app.bell.ring(*person));
     Ok(())
 }
 
@@ -67,6 +68,7 @@ async fn accept_once(app: &App, me: i64, other: i64) -> Result<(), Error> {
     }
     make(app, &transaction, me, other).await?;
     transaction.commit().await?;
+    [me, other].iter().for_each(|person| app.bell.ring(*person));
     Ok(())
 }
 

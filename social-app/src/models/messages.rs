@@ -100,7 +100,7 @@ async fn insert(app: &App, me: i64, to: i64, body: &str) -> Result<Message, Erro
     })
 }
 
-/// With one person, the newest first.
+/// With one person, the newest first; nothing where there is a block between the two.
 pub async fn list(
     app: &App,
     me: i64,
@@ -111,6 +111,7 @@ pub async fn list(
     let sql = "SELECT id, sender_id, body, created FROM messages WHERE user_id = $1 AND peer_id = $2 AND created < $3 \
         ORDER BY created DESC, id DESC LIMIT $4";
     let client = app.pool.get().await?;
+    blocks::check_mine(&client, me, peer).await?;
     let limit = size as i64 + 1;
     let rows = db::all(&client, sql, &[&me, &peer, &cursor.created, &limit]).await?;
     Ok(Page::of(
@@ -130,6 +131,7 @@ pub async fn since(
     let sql = "SELECT id, sender_id, body, created FROM messages WHERE user_id = $1 AND peer_id = $2 AND created > $3 \
         ORDER BY created, id LIMIT 100";
     let client = app.pool.get().await?;
+    blocks::check_mine(&client, me, peer).await?;
     Ok(db::all(&client, sql, &[&me, &peer, &after])
         .await?
         .iter()
@@ -162,7 +164,12 @@ pub async fn conversations(
         created: row.get("latest"),
         id: row.get("peer_id"),
     });
-    let mut people = people::by_ids(app, page.items.iter().map(|row| row.get("peer_id"))).await?;
+    let mut people = people::seen_by(
+        app,
+        Some(me),
+        page.items.iter().map(|row| row.get("peer_id")),
+    )
+    .await?;
     let made = page.items.iter().filter_map(|row| {
         Some(Conversation {
             peer: people.remove(&row.get("peer_id"))?,

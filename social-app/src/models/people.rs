@@ -9,7 +9,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::Json;
 
 use crate::media::{ATTACHMENT, Attachment};
-use crate::models::{passwords, search};
+use crate::models::{blocks, passwords, search};
 use crate::{App, Error, db, retry};
 
 /// What is shown beside everything that a person does.
@@ -67,10 +67,26 @@ pub async fn by_ids(
         }
         found => found?,
     };
+    found.iter().for_each(|person| app.names.remember(person));
     Ok(found
         .into_iter()
         .map(|person| (person.id, person))
         .collect())
+}
+
+/// As [`by_ids`], without those with whom the viewer has a block.
+pub async fn seen_by(
+    app: &App,
+    viewer: Option<i64>,
+    ids: impl IntoIterator<Item = i64>,
+) -> Result<HashMap<i64, Person>, Error> {
+    let mut ids: Vec<i64> = ids.into_iter().collect();
+    if let Some(viewer) = viewer {
+        let client = app.pool.get().await?;
+        let hidden = blocks::hidden(&client, viewer, &ids).await?;
+        ids.retain(|id| !hidden.contains(id));
+    }
+    by_ids(app, ids).await
 }
 
 async fn select(app: &App, ids: &[i64]) -> Result<Vec<Person>, Error> {
@@ -111,12 +127,19 @@ pub struct Relation {
     pub blocked_by_me: bool,
 }
 
-/// The id behind a user name.
+/// The id behind a user name; of one that was seen lately, also while the shard of the name is down.
 pub async fn id_of(app: &App, user_name: &str) -> Result<i64, Error> {
+    let user_name = clean(user_name).to_lowercase();
+    match look_up(app, &user_name).await {
+        Err(error) if error.is_unavailable() => app.names.id_of(&user_name).ok_or(error),
+        id => id,
+    }
+}
+
+async fn look_up(app: &App, user_name: &str) -> Result<i64, Error> {
     let sql = "SELECT id FROM users WHERE user_name = $1 AND deleted IS NULL";
     let client = app.pool.get().await?;
-    let row = db::one(&client, sql, &[&clean(user_name).to_lowercase()]).await?;
-    Ok(row.get(0))
+    Ok(db::one(&client, sql, &[&user_name]).await?.get(0))
 }
 
 /// The profile, unless the person has blocked the viewer.
@@ -133,6 +156,7 @@ pub async fn profile(app: &App, id: i64, viewer: Option<i64>) -> Result<Profile,
         AND NOT EXISTS (SELECT FROM blocks b WHERE b.user_id = $1 AND b.other_id = $2 AND b.by_me)"
     );
     let row = db::one(&client, &sql, &[&id, &viewer]).await?;
+    app.names.remember(&Person::of(&row));
     let mut relation = None;
     if let Some(viewer) = viewer.filter(|viewer| *viewer != id) {
         let asked = "SELECT FROM friend_requests WHERE user_id = $1 AND from_id = $2";
@@ -326,7 +350,7 @@ fn checked_email(text: &str) -> Result<String, Error> {
 }
 
 fn checked_name(text: &str) -> Result<String, Error> {
-    let text = clean(text);
+    let text = clean(text).replace('\n', " ");
     let text = text.trim();
     if !(1..=60).contains(&text.chars().count()) {
         return Err(Error::invalid(
@@ -337,12 +361,14 @@ fn checked_name(text: &str) -> Result<String, Error> {
     Ok(text.to_owned())
 }
 
-/// Without control characters other than line ends: PostgreSQL has no place for NUL, and nobody for the others.
+/// Without control characters other than line ends: PostgreSQL has no place for NUL, and nobody for the others. Without
+/// those that turn the direction of writing, too: a text would change what stands beside it.
 pub fn clean(text: &str) -> String {
     let line_ends = text.replace("\r\n", "\n");
+    let turns = |character| matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     line_ends
         .chars()
-        .filter(|character| *character == '\n' || !character.is_control())
+        .filter(|character| *character == '\n' || !character.is_control() && !turns(*character))
         .collect()
 }
 

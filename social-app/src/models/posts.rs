@@ -189,6 +189,7 @@ async fn insert(app: &App, author: i64, draft: &Draft) -> Result<i64, Error> {
         .await?;
     }
     transaction.commit().await?;
+    app.bell.ring(author);
     Ok(id)
 }
 
@@ -218,5 +219,6 @@ async fn delete_once(app: &App, author: i64, id: i64) -> Result<(), Error> {
     )
     .await?;
     transaction.commit().await?;
+    app.bell.ring(author);
     Ok(())
 }

@@ -46,6 +46,15 @@ pub async fn take(app: &App, limit: Limit, who: impl std::fmt::Display) -> Resul
     }
 }
 
+/// Forgets what a person's buckets say.
+pub async fn forget(app: &App, person: i64) -> Result<(), Error> {
+    let names = [SIGN_IN, WRITE, SEARCH, UPLOAD].map(|limit| format!("{}:{person}", limit.name));
+    let client = app.pool.get().await?;
+    let sql = "DELETE FROM rate_limits WHERE name = ANY($1)";
+    db::run(&client, sql, &[&names.as_slice()]).await?;
+    Ok(())
+}
+
 /// Forgets buckets that have long been full.
 pub async fn sweep(app: &App) -> Result<u64, Error> {
     let client = app.pool.get().await?;

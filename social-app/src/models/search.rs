@@ -46,8 +46,9 @@ pub async fn leave(client: &impl GenericClient, id: i64) -> Result<(), Error> {
     Ok(())
 }
 
-/// People one of whose words begins with the text's first word, and that have the others in their names, too.
-pub async fn find(app: &App, text: &str) -> Result<Vec<Person>, Error> {
+/// People one of whose words begins with the text's first word, and that have the others in their names, too;
+/// without those with whom the viewer has a block.
+pub async fn find(app: &App, viewer: i64, text: &str) -> Result<Vec<Person>, Error> {
     let text = people::clean(text);
     let text: String = text
         .trim()
@@ -72,7 +73,7 @@ pub async fn find(app: &App, text: &str) -> Result<Vec<Person>, Error> {
     let rows = db::all(&client, sql, &[&prefix, &begins, &others, &MOST]).await?;
     drop(client);
     let ids: Vec<i64> = rows.iter().map(|row| row.get(0)).collect();
-    let mut found = people::by_ids(app, ids.iter().copied()).await?;
+    let mut found = people::seen_by(app, Some(viewer), ids.iter().copied()).await?;
     Ok(ids.iter().filter_map(|id| found.remove(id)).collect())
 }
 

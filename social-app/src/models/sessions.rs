@@ -79,13 +79,17 @@ pub async fn viewer(app: &App, token: &Token) -> Result<Option<Viewer>, Error> {
     );
     let client = app.pool.get().await?;
     let row = db::maybe(&client, &sql, &[&token.user_id(), &token.hash()]).await?;
-    Ok(row.map(|row| Viewer {
+    let viewer = row.map(|row| Viewer {
         person: Person::of(&row),
         unread: Unread {
             notifications: row.get("notifications"),
             messages: row.get("messages"),
         },
-    }))
+    });
+    if let Some(viewer) = &viewer {
+        app.names.remember(&viewer.person);
+    }
+    Ok(viewer)
 }
 
 pub async fn unread(app: &App, user_id: i64) -> Result<Unread, Error> {

@@ -10,7 +10,7 @@ use maud::{Markup, html};
 use crate::models::people::{self, SignUp};
 use crate::models::rate_limits::{self, SIGN_IN, SIGN_UP};
 use crate::models::sessions;
-use crate::web::form::{Fields, Form, SignedForm};
+use crate::web::form::{Fields, Form};
 use crate::web::session::{self, Signed, Visitor};
 use crate::web::{Failure, layout, view};
 use crate::{App, Error};
@@ -161,7 +161,7 @@ async fn welcome(app: &App, id: i64, headers: &HeaderMap) -> Result<Response, Fa
 async fn sign_out(
     State(app): State<App>,
     headers: HeaderMap,
-    _: SignedForm,
+    _: Form,
 ) -> Result<Response, Failure> {
     if let Some(token) = session::token_of(&headers) {
         sessions::end(&app, &token).await?;

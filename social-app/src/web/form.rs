@@ -1,11 +1,12 @@
 //! Forms: read within a limit, and proven to be ours before anything else is done.
 
 use axum::extract::{FromRequest, Request};
-use axum::http::header;
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Redirect, Response};
 
+use crate::models::rate_limits::{self, WRITE};
 use crate::web::failure::Failure;
-use crate::web::session::{Signed, is_ours};
+use crate::web::session::{Signed, is_of_session, is_ours};
 use crate::{App, Error};
 
 /// A form's fields.
@@ -35,6 +36,16 @@ impl FromRequest<App> for Form {
     type Rejection = Failure;
 
     async fn from_request(request: Request, app: &App) -> Result<Form, Failure> {
+        Form::proven_by(is_ours, request, app).await
+    }
+}
+
+impl Form {
+    async fn proven_by(
+        proves: fn(&HeaderMap, &str) -> bool,
+        request: Request,
+        app: &App,
+    ) -> Result<Form, Failure> {
         let headers = request.headers().clone();
         let back = Back::of(&headers);
         let read = axum::Form::<Vec<(String, String)>>::from_request(request, app).await;
@@ -44,7 +55,7 @@ impl FromRequest<App> for Form {
             detail: "The form could not be read.".to_owned(),
         })?;
         let fields = Fields(fields);
-        if !is_ours(&headers, fields.text("csrf")) {
+        if !proves(&headers, fields.text("csrf")) {
             return Err(Error::Forbidden(
                 "The form is too old. Please go back, reload the page, and try again.",
             )
@@ -54,7 +65,7 @@ impl FromRequest<App> for Form {
     }
 }
 
-/// A form from somebody who is signed in.
+/// A form from somebody who is signed in, and does not send them too fast.
 pub struct SignedForm {
     pub signed: Signed,
     pub fields: Fields,
@@ -69,8 +80,9 @@ impl FromRequest<App> for SignedForm {
         let signed =
             <Signed as axum::extract::FromRequestParts<App>>::from_request_parts(&mut parts, app)
                 .await?;
-        let Form { fields, back } =
-            Form::from_request(Request::from_parts(parts, body), app).await?;
+        let request = Request::from_parts(parts, body);
+        let Form { fields, back } = Form::proven_by(is_of_session, request, app).await?;
+        rate_limits::take(app, WRITE, signed.id()).await?;
         Ok(SignedForm {
             signed,
             fields,
@@ -86,7 +98,7 @@ pub struct Back {
 }
 
 impl Back {
-    fn of(headers: &axum::http::HeaderMap) -> Back {
+    fn of(headers: &HeaderMap) -> Back {
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
         let host = text(header::HOST).unwrap_or("");
         let path = text(header::REFERER).and_then(|referer| {

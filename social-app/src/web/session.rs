@@ -104,12 +104,20 @@ pub fn csrf_of(cookie: &str) -> String {
     URL_SAFE_NO_PAD.encode(&digest[..18])
 }
 
-/// Whether a form's proof fits one of the request's cookies.
+/// Whether a form's proof fits one of the request's cookies: of somebody who may not be signed in yet.
 pub fn is_ours(headers: &HeaderMap, proof: &str) -> bool {
-    [SESSION_COOKIE, VISITOR_COOKIE].iter().any(|name| {
-        cookie(headers, name).is_some_and(|cookie| {
-            subtle::ConstantTimeEq::ct_eq(csrf_of(cookie).as_bytes(), proof.as_bytes()).into()
-        })
+    is_of_session(headers, proof) || fits(headers, VISITOR_COOKIE, proof)
+}
+
+/// Whether the proof is that of the session. A visitor's will not do for what is done in somebody's name: a neighbour
+/// site may be able to set that cookie, and so would know its proof.
+pub fn is_of_session(headers: &HeaderMap, proof: &str) -> bool {
+    fits(headers, SESSION_COOKIE, proof)
+}
+
+fn fits(headers: &HeaderMap, name: &str, proof: &str) -> bool {
+    cookie(headers, name).is_some_and(|cookie| {
+        subtle::ConstantTimeEq::ct_eq(csrf_of(cookie).as_bytes(), proof.as_bytes()).into()
     })
 }
 

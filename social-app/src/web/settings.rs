@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use maud::{Markup, html};
 
+use crate::models::rate_limits::{self, SIGN_IN};
 use crate::models::{blocks, deletion, people, tokens};
 use crate::web::form::SignedForm;
 use crate::web::layout::{self, Place};
@@ -151,6 +152,7 @@ async fn delete(
     State(app): State<App>,
     SignedForm { signed, fields, .. }: SignedForm,
 ) -> Result<Response, Failure> {
+    rate_limits::take(&app, SIGN_IN, signed.id()).await?;
     match deletion::request(&app, signed.id(), fields.text("password").to_owned()).await {
         Ok(()) => Ok((session::signed_out(&app), Redirect::to("/")).into_response()),
         Err(error) => or_mistake(&app, &signed, error).await,

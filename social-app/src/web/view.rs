@@ -74,17 +74,23 @@ pub fn post(signed: Option<&Signed>, post: &Post) -> Markup {
                 }
             }
             div.body { (text::body(&post.body)) }
-            @if !post.media.is_empty() { (media::gallery(&post.media)) }
+            @if !post.media.is_empty() { (gallery(post)) }
             footer.post-foot {
                 (like(signed, post.author.id, post.id, post.liked, post.like_count))
                 a.act href={ (address) "#comments" } {
                     span.icon aria-hidden="true" { (PreEscaped(COMMENT)) }
-                    (text::short(post.comment_count))
+                    span data-comment-count { (text::short(post.comment_count)) }
                     span.hidden-text { (if post.comment_count == 1 { " comment" } else { " comments" }) }
                 }
             }
         }
     }
+}
+
+/// What is seen of a post beside its words.
+pub fn gallery(post: &Post) -> Markup {
+    let again = format!("/p/{}/{}/gallery", post.author.id, post.id);
+    media::gallery(&post.media, &again)
 }
 
 const HEART: &str = r#"<svg viewBox="0 0 24 24"><path d="M12 20.300S3.8 15.3 3.8 9.400A4.5 4.5 0 0 1 12 7a4.5 4.5 0 0 1 8.2 2.400c0 5.9-8.2 10.9-8.2 10.900z"/></svg>"#;

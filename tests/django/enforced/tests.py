@@ -47,15 +47,14 @@ class Unique(TestCase):
         self.assertEqual((changed.pk, created, changed.email), (self.users[4].pk, False, "four@example.org"))
 
     def test_conflicts(self):
-        # One at a time: several are INSERT ... SELECT FROM UNNEST, which is refused (conflict-elsewhere).
-        for name in ["user-5", "new"]:
-            User.objects.bulk_create([User(username=name)], ignore_conflicts=True)
+        User.objects.bulk_create(
+            [User(username="user-5"), User(username="new"), User(username="new")], ignore_conflicts=True
+        )
         self.assertEqual(User.objects.count(), len(self.users) + 1)
         changed = [User(username="user-6", email="six@example.org"), User(username="newer", email="n@example.org")]
-        for one in changed:
-            User.objects.bulk_create(
-                [one], update_conflicts=True, unique_fields=["username"], update_fields=["email"]
-            )
+        User.objects.bulk_create(
+            changed, update_conflicts=True, unique_fields=["username"], update_fields=["email"]
+        )
         self.assertEqual(User.objects.get(pk=self.users[6].pk).email, "six@example.org")
         self.assertEqual(User.objects.get(username="newer").email, "n@example.org")
 

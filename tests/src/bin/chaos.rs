@@ -7,6 +7,7 @@ use clap::{Parser, ValueEnum};
 use tests::chaos::Options;
 use tests::chaos::appends;
 use tests::chaos::bank::{self, Reads};
+use tests::chaos::constraints;
 use tests::history::Level;
 
 /// Kills routers and shards at random while clients work, and checks what they saw and what is left.
@@ -34,6 +35,8 @@ enum Work {
     ReadCommitted,
     /// Lists are appended to and read in REPEATABLE READ.
     RepeatableRead,
+    /// Rows with unique and foreign keys over shards.
+    Constraints,
 }
 
 fn main() -> ExitCode {
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Work::BankPlain => bank(&options, Reads::Plain),
         Work::ReadCommitted => appends(&options, Level::ReadCommitted),
         Work::RepeatableRead => appends(&options, Level::RepeatableRead),
+        Work::Constraints => constrained(&options),
     };
     ExitCode::from(u8::from(!holds))
 }
@@ -58,6 +62,12 @@ fn bank(options: &Options, reads: Reads) -> bool {
     let report = bank::run(options, reads);
     println!("{report}");
     report.is_sound() && (report.wrong_sums == 0 || reads == Reads::Plain)
+}
+
+fn constrained(options: &Options) -> bool {
+    let report = constraints::run(options);
+    println!("{report}");
+    report.is_sound()
 }
 
 fn appends(options: &Options, level: Level) -> bool {

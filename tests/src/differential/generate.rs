@@ -52,6 +52,7 @@ impl Generator {
             0..5 => self.faulty(),
             5..8 => Statement::Query(self.recursive()),
             8..12 => self.seldom_read(),
+            12..14 => self.seldom_lock(),
             _ => Statement::Query(self.whole_query()),
         }
     }

@@ -41,6 +41,9 @@ pub enum Answers {
     Silence(Silence),
 }
 
+/// Rows shown of an answer.
+pub const ROWS: usize = 12;
+
 pub struct Pair<'a> {
     cluster: &'a Cluster,
     database: Database<'a>,
@@ -50,6 +53,8 @@ pub struct Pair<'a> {
     lost: bool,
     /// Of the router's last ReadyForQuery.
     state: char,
+    /// The last answers that differed: of the cluster and of one PostgreSQL.
+    pub said: [Vec<String>; 2],
 }
 
 impl<'a> Pair<'a> {
@@ -69,6 +74,7 @@ impl<'a> Pair<'a> {
             oracle,
             lost: false,
             state: 'I',
+            said: Default::default(),
         };
         pair.prepare().await;
         pair
@@ -122,7 +128,11 @@ impl<'a> Pair<'a> {
             Answers::Both(cluster, mut oracle) => {
                 self.describe_as_statement(statement, manner, &cluster, &mut oracle)
                     .await;
-                compare(&cluster, &oracle, &Expected::of(statement))
+                let verdict = compare(&cluster, &oracle, &Expected::of(statement));
+                if matches!(verdict, Verdict::Different(_)) {
+                    self.said = [cluster.shown(ROWS), oracle.shown(ROWS)];
+                }
+                verdict
             }
         })
     }

@@ -7,15 +7,12 @@ use std::io::Write as _;
 use std::path::Path;
 
 use super::compare::Difference;
-use super::pair::{Answers, Manner, Pair};
+use super::pair::{Answers, Manner, Pair, ROWS};
 use super::sql::{self, Literals};
 use super::tree::Statement;
 
 /// Differences of one kind that are made smaller and told in full.
 const TOLD_OF_A_KIND: usize = 12;
-
-/// Rows shown of an answer.
-const ROWS: usize = 12;
 
 pub struct Report<'a> {
     /// Failures are appended here.
@@ -32,6 +29,8 @@ pub struct Finding<'a> {
     pub small: &'a Statement,
     pub manner: Manner,
     pub difference: &'a Difference,
+    /// What both sides said to the whole when it was first run.
+    pub said: [Vec<String>; 2],
 }
 
 impl<'a> Report<'a> {
@@ -90,9 +89,13 @@ fn tell_answers(text: &mut String, answers: Answers) {
     };
     for (who, lines) in told {
         let _ = writeln!(text, "-- {who}");
-        lines
-            .iter()
-            .for_each(|line| *text += &format!("   {line}\n"));
+        tell_lines(text, &lines);
+    }
+}
+
+fn tell_lines(text: &mut String, lines: &[String]) {
+    for line in lines {
+        let _ = writeln!(text, "   {line}");
     }
 }
 
@@ -129,6 +132,10 @@ impl Finding<'_> {
         }
         if self.whole != self.small {
             let _ = writeln!(text, "-- the whole\n{whole}");
+        }
+        for (who, lines) in ["cluster", "one PostgreSQL"].iter().zip(&self.said) {
+            let _ = writeln!(text, "-- {who}, at first");
+            tell_lines(&mut text, lines);
         }
         text + "\n"
     }

@@ -218,6 +218,7 @@ impl<'a> Session<'a> {
                 self.seed, self.summary.statements
             );
         }
+        let said = std::mem::take(&mut self.pair.said);
         if !self.report.is_enough(difference) {
             if manner.writes || self.pair.is_lost() {
                 self.start_anew().await;
@@ -231,6 +232,7 @@ impl<'a> Session<'a> {
                 small,
                 manner,
                 difference,
+                said,
             };
             self.report.tell(&mut self.pair, &finding).await;
         }

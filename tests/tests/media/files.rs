@@ -132,6 +132,11 @@ fn boxed(name: &[u8; 4], content: &[u8]) -> Vec<u8> {
 
 /// An MP4 with a head, of 640 x 360, and something in place of a film.
 pub fn film() -> Vec<u8> {
+    long_film(100_000)
+}
+
+/// The same, so many bytes long.
+pub fn long_film(length: u32) -> Vec<u8> {
     let mut head = vec![0; 40];
     let numbers = [
         0x1_0000u32,
@@ -148,7 +153,7 @@ pub fn film() -> Vec<u8> {
     ];
     head.extend(numbers.iter().flat_map(|number| number.to_be_bytes()));
     let track = boxed(b"trak", &boxed(b"tkhd", &head));
-    let film: Vec<u8> = (0..100_000u32).map(|place| (place % 251) as u8).collect();
+    let film: Vec<u8> = (0..length).map(|place| (place % 251) as u8).collect();
     [
         boxed(b"ftyp", b"isom\0\0\0\0isommp41"),
         boxed(b"moov", &[boxed(b"mvhd", &[0; 100]), track].concat()),

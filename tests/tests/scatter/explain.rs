@@ -52,6 +52,18 @@ async fn a_statement_of_all_shards_is_explained_by_each() {
 }
 
 #[tokio::test]
+async fn a_limit_that_is_a_constant_with_its_type_moves_no_rows() {
+    let database = database("explain_limit").await;
+    let mut client = RawClient::connect(&database.url()).await;
+    for limit in ["'7'::int8", "7::bigint", "'7'", "7::int2 offset '3'::int4"] {
+        let sql =
+            format!("explain (costs off) select owner from items order by owner, id limit {limit}");
+        let said = lines(&mut client, &sql).await;
+        assert!(said[0].contains("Oskol: scatter, "), "{limit}: {said:?}");
+    }
+}
+
+#[tokio::test]
 async fn explain_analyze_runs_the_statement_and_a_transaction_takes_it_back() {
     let database = database("analyze").await;
     let mut both = Both::connect(&database).await;

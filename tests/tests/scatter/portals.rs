@@ -100,3 +100,26 @@ async fn rows_beyond_the_routers_memory_wait_in_a_file_and_beyond_its_bound_the_
     let notes = client.execute(0).sync().transcript(1).await;
     assert_eq!(notes.iter().filter(|n| n.starts_with("row")).count(), 200);
 }
+
+#[tokio::test]
+async fn rows_to_be_locked_beyond_the_routers_memory_are_refused_by_the_setting() {
+    let cluster = cluster_with(&[("OSKOL_LIMITS__MERGE", "2MiB")], "");
+    let client = cluster.database("too_many_locks").client().await;
+    let tables = "create table notes (id bigint, n int); select oskol.shard_table('notes', 'id');
+        insert into notes select i, i from generate_series(1, 22000) i";
+    client.batch_execute(tables).await.unwrap();
+    // So many that they are found in a temporary table: only where they are is kept in the router.
+    let locks = |most: u32| {
+        format!(
+            "select id from notes a where n <= {most} and exists (select from notes b where b.n = a.n) for update"
+        )
+    };
+    let rows = client.query(&locks(100), &[]).await.unwrap();
+    assert_eq!(rows.len(), 100);
+    let error = client.query(&locks(22_000), &[]).await.unwrap_err();
+    let error = error.as_db_error().unwrap();
+    assert_eq!(error.code().code(), "53400", "{error:?}");
+    assert!(error.hint().unwrap().contains("limits.merge"), "{error:?}");
+    let rows = client.query(&locks(100), &[]).await.unwrap();
+    assert_eq!(rows.len(), 100, "the session goes on");
+}

@@ -9,7 +9,7 @@ use tests::social::Town;
 use tests::social::browser::{Browser, Driver, Look};
 use tests::toolchain;
 
-const LOOKS: [Look; 4] = [
+pub const LOOKS: [Look; 4] = [
     Look {
         name: "phone-light",
         width: 390,
@@ -36,7 +36,7 @@ const LOOKS: [Look; 4] = [
     },
 ];
 
-fn picture(look: Look, name: &str) -> PathBuf {
+pub fn picture(look: Look, name: &str) -> PathBuf {
     let directory = toolchain::target().join("social-pictures");
     std::fs::create_dir_all(&directory).unwrap();
     directory.join(format!("{}-{name}.png", look.name))
@@ -58,7 +58,7 @@ async fn join(browser: &Browser<'_>, town: &Town, user_name: &str, name: &str) {
 }
 
 /// Nothing sticks out at the side, and every field has a name.
-async fn is_well_made(browser: &Browser<'_>) {
+pub async fn is_well_made(browser: &Browser<'_>) {
     let script = "return document.documentElement.scrollWidth <= window.innerWidth";
     browser.holds(script).await;
     let nameless = "return [...document.querySelectorAll('input:not([type=hidden]),textarea,select')].every(field => \
@@ -66,6 +66,24 @@ async fn is_well_made(browser: &Browser<'_>) {
     browser.holds(nameless).await;
     let mute = "return [...document.querySelectorAll('button,a')].every(element => element.textContent.trim() || element.ariaLabel || element.ariaHidden)";
     browser.holds(mute).await;
+}
+
+/// The picture of the first post is there, not only its place.
+const SHOWN: &str = "const picture = document.querySelector('.post .gallery img'); return !!picture && picture.naturalWidth > 0";
+/// A browser chooses among these.
+const SIZES: &str = "const sizes = document.querySelector('.post .gallery img').srcset; \
+    return [...sizes.matchAll(/ (\\d+)w/g)].map(size => size[1]).join() === '320,640,1280'";
+
+/// A file as a camera makes it, with the directory that it is in.
+fn photograph(look: Look) -> (tempfile::TempDir, String) {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("harbour.jpg");
+    let seed = u64::from(look.width) + u64::from(look.dark);
+    let small = social_app::seed::pictures::landscape(seed, 400, 300);
+    let large = image::imageops::resize(&small, 1600, 1200, image::imageops::FilterType::Triangle);
+    large.save(&file).unwrap();
+    let file = file.to_str().unwrap().to_owned();
+    (directory, file)
 }
 
 async fn walk(driver: &Driver, town: &Town, look: Look) {
@@ -85,34 +103,52 @@ async fn walk(driver: &Driver, town: &Town, look: Look) {
     bruno.picture(&picture(look, "search")).await;
     bruno.click("[data-results] .person-link").await;
     bruno.says("Follow").await;
+    ada.go(&town.url(&format!("/@ada_{suffix}"))).await;
+    ada.says("0 followers").await;
+    ada.run("window.stayed = true").await;
     bruno.run("window.stayed = true").await;
     bruno.click(".button.strong").await;
     bruno.says("Following").await;
+    bruno.says("1 follower").await;
     bruno.holds("return window.stayed === true").await;
+    is_well_made(&bruno).await;
     bruno.picture(&picture(look, "profile")).await;
+    ada.says("1 follower").await;
+    ada.picture(&picture(look, "own-profile")).await;
 
     // Ada's open page is told of it.
     ada.holds(
         "return document.querySelector('[data-badge=notifications]').textContent.startsWith('1')",
     )
     .await;
+    ada.holds("return window.stayed === true").await;
+    ada.go(&town.url("/")).await;
 
-    // What she posts is there at once, and comes to his feed.
+    // What she posts is there at once, and comes to his feed, in its sizes.
     ada.run("window.stayed = true").await;
+    let (_directory, photograph) = photograph(look);
+    ada.write(".composer input[type=file]", &photograph).await;
+    ada.holds("return document.querySelectorAll('.preview input[name=media]').length === 1")
+        .await;
     ada.write(
         "#composer",
         "The first post of this town.\n\nWho is here? @bruno",
     )
     .await;
+    ada.picture(&picture(look, "composer")).await;
     ada.click(".composer .button").await;
     ada.holds("return document.querySelectorAll('#feed .post').length === 1")
         .await;
+    ada.holds(SHOWN).await;
+    ada.holds("return window.stayed === true").await;
     is_well_made(&ada).await;
     let feed = || async {
         bruno.go(&town.url("/")).await;
         bruno.text().await.contains("The first post")
     };
     tests::eventually("the post is in his feed", async || feed().await).await;
+    bruno.holds(SHOWN).await;
+    bruno.holds(SIZES).await;
     bruno.picture(&picture(look, "feed")).await;
     bruno.run("window.stayed = true").await;
     bruno.click(".like").await;
@@ -129,6 +165,9 @@ async fn walk(driver: &Driver, town: &Town, look: Look) {
     bruno.click(".comment-form .button").await;
     bruno
         .holds("return document.querySelectorAll('.comment').length === 1")
+        .await;
+    bruno
+        .holds("return document.querySelector('[data-comment-count]').textContent === '1'")
         .await;
     is_well_made(&bruno).await;
     bruno.picture(&picture(look, "post")).await;

@@ -6,6 +6,8 @@ use tests::social::Town;
 use tests::{Cluster, eventually};
 use tokio_postgres::Client;
 
+use super::attacks::picture;
+
 /// Every column of whole numbers in which the person's id could be.
 async fn traces(client: &Client, person: i64) -> Vec<String> {
     let mut found = Vec::new();
@@ -22,6 +24,25 @@ async fn traces(client: &Client, person: i64) -> Vec<String> {
         }
     }
     found
+}
+
+/// Files of a person in the store.
+fn files(town: &Town, person: i64) -> usize {
+    let mut count = 0;
+    for kind in ["public", "incoming"] {
+        let mut places = vec![town.media().join(kind).join(person.to_string())];
+        while let Some(place) = places.pop() {
+            // Not there: nothing in it.
+            for entry in std::fs::read_dir(place).into_iter().flatten() {
+                let path = entry.unwrap().path();
+                match path.is_dir() {
+                    true => places.push(path),
+                    false => count += 1,
+                }
+            }
+        }
+    }
+    count
 }
 
 async fn leaves(url: &str) {
@@ -62,6 +83,17 @@ async fn leaves(url: &str) {
         .await;
     leaver.put(&format!("/people/{}/block", others[2].id)).await;
     let post = leaver.write("soon gone").await;
+    // One picture in a post, one for the face, one that nothing uses.
+    let mut pictures = Vec::new();
+    for _ in 0..3 {
+        pictures.push(picture(&town, &leaver).await);
+    }
+    leaver
+        .post("/posts", json!({ "body": "", "media": [pictures[0]] }))
+        .await;
+    let face = json!({ "name": "L", "bio": "", "avatar_id": pictures[1] });
+    assert_eq!(leaver.call("PATCH", "/me", Some(face)).await.status, 200);
+    eventually("the sizes are made", async || files(&town, leaver.id) >= 3).await;
     others[3].put(&format!("{post}/like")).await;
     eventually("the post is in the feeds", async || {
         others[4].feed().await.contains(&"soon gone".to_owned())
@@ -100,6 +132,13 @@ async fn leaves(url: &str) {
         traces(&client, leaver.id).await.is_empty()
     })
     .await;
+    assert_eq!(files(&town, leaver.id), 0, "in the store");
+    let limits = format!(
+        "SELECT count(*) FROM rate_limits WHERE name LIKE '%:{}'",
+        leaver.id
+    );
+    let left: i64 = client.query_one(&limits, &[]).await.unwrap().get(0);
+    assert_eq!(left, 0);
     for (other, post) in others.iter().zip(&posts) {
         let post = other.get(post).await;
         assert_eq!(

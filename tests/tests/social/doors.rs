@@ -4,10 +4,10 @@ use serde_json::json;
 use tests::Cluster;
 use tests::social::{Answer, Town, request, send};
 
-const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
+pub const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
 
 /// The cookies that an answer sets, as they are sent back.
-fn cookies(answer: &Answer) -> String {
+pub fn cookies(answer: &Answer) -> String {
     let set = answer
         .headers
         .iter()
@@ -18,7 +18,7 @@ fn cookies(answer: &Answer) -> String {
     pairs.join("; ")
 }
 
-fn proof(page: &str) -> String {
+pub fn proof(page: &str) -> String {
     let (_, rest) = page
         .split_once("name=\"csrf\" value=\"")
         .expect("a form with a proof");

@@ -19,27 +19,54 @@ async fn shards(database: &tests::Database<'_>, people: &[Citizen]) -> Vec<usize
     homes
 }
 
+/// People on all shards, and one of these that is not the home shard, which has what all need.
+pub struct Spread {
+    people: Vec<Citizen>,
+    homes: Vec<usize>,
+    pub down: usize,
+}
+
+impl Spread {
+    pub async fn over(town: &Town, database: &tests::Database<'_>) -> Spread {
+        let mut people = Vec::new();
+        for number in 0..16 {
+            people.push(town.join(&format!("person{number}")).await);
+        }
+        let homes = shards(database, &people).await;
+        let down = homes.iter().copied().find(|shard| *shard != 0);
+        let down = down.expect("people are on all shards");
+        Spread {
+            people,
+            homes,
+            down,
+        }
+    }
+
+    pub fn on_it(&self) -> Vec<&Citizen> {
+        self.those(|shard| shard == self.down)
+    }
+
+    pub fn elsewhere(&self) -> Vec<&Citizen> {
+        self.those(|shard| shard != self.down)
+    }
+
+    fn those(&self, are: impl Fn(usize) -> bool) -> Vec<&Citizen> {
+        let homes = self.people.iter().zip(&self.homes);
+        homes
+            .filter(|(_, shard)| are(**shard))
+            .map(|(person, _)| person)
+            .collect()
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn with_one_shard_down_the_people_of_the_others_go_on() {
     let cluster = Cluster::start(4);
     let database = cluster.database("social_outage");
     let town = Town::start(&database.url(), &["--unlimited"]).await;
-    let mut people = Vec::new();
-    for number in 0..16 {
-        people.push(town.join(&format!("person{number}")).await);
-    }
-    let homes = shards(&database, &people).await;
-    // Not the home shard, which has what all need.
-    let down = *homes
-        .iter()
-        .find(|shard| **shard != 0)
-        .expect("people are on all shards");
-    let (on_it, elsewhere): (Vec<_>, Vec<_>) = people
-        .iter()
-        .zip(&homes)
-        .partition(|(_, shard)| **shard == down);
-    let (sleeper, (awake, _)) = (on_it[0].0, elsewhere[0]);
-    let (other, _) = elsewhere[1];
+    let spread = Spread::over(&town, &database).await;
+    let (down, elsewhere) = (spread.down, spread.elsewhere());
+    let (sleeper, awake, other) = (spread.on_it()[0], elsewhere[0], elsewhere[1]);
     for person in [sleeper, other] {
         awake.put(&format!("/people/{}/follow", person.id)).await;
         person.write(&format!("from {}", person.name)).await;
@@ -48,6 +75,9 @@ async fn with_one_shard_down_the_people_of_the_others_go_on() {
         awake.feed().await.len() == 2
     })
     .await;
+
+    let follow = format!("/people/{}/follow", other.id);
+    sleeper.put(&follow).await;
 
     cluster.stop_shard(down, Stop::Immediate);
     let told = sleeper.call("GET", "/me", None).await;
@@ -62,7 +92,12 @@ async fn with_one_shard_down_the_people_of_the_others_go_on() {
         );
     }
     other.write("still here").await;
-    for (person, _) in &elsewhere {
+    eventually(
+        "a post of now comes to who follows its author",
+        async || awake.feed().await.contains(&"still here".to_owned()),
+    )
+    .await;
+    for person in &elsewhere {
         for path in ["/me", "/feed", "/conversations", "/notifications"] {
             let answer = person.call("GET", path, None).await;
             assert_eq!(
@@ -87,4 +122,8 @@ async fn with_one_shard_down_the_people_of_the_others_go_on() {
     })
     .await;
     eventually("and their posts", async || awake.feed().await.len() == 3).await;
+    eventually("and what was written meanwhile", async || {
+        sleeper.feed().await.contains(&"still here".to_owned())
+    })
+    .await;
 }

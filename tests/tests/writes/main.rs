@@ -2,7 +2,11 @@
 //! said the same, and have the same rows; and all copies of reference tables are the same.
 
 mod carried;
+mod merged;
 mod moved;
+mod parts;
 mod reference;
+mod rivals;
 mod setting;
 mod upserts;
+mod views;

@@ -34,12 +34,13 @@ pub fn shards(state: &AdminState) -> Rows {
         .map_or(state.config.cluster.home, |map| map.home());
     let row = |shard: &ShardConfig| {
         let status = statuses.get(&shard.id);
+        let fault = state.board.fault(shard.id);
         let figures = total.shards.get(&shard.id).cloned().unwrap_or_default();
         row![
             shard.id.0,
             shard.host.as_str(),
             shard.port,
-            state_name(status.map(|status| status.fault.is_none())),
+            state_name(status.map(|status| status.fault.is_none()), fault.is_none()),
             status.map(|status| super::seconds(status.since.elapsed())),
             status.map(|status| status.version.as_str()),
             shard.id == home,
@@ -48,15 +49,16 @@ pub fn shards(state: &AdminState) -> Rows {
             figures.active,
             figures.idle,
             figures.waiting,
-            status.and_then(|status| status.fault.as_deref()),
+            fault,
         ]
     };
     state.config.cluster.shards.all().iter().map(row).collect()
 }
 
-fn state_name(serves: Option<bool>) -> &'static str {
+fn state_name(serves: Option<bool>, is_let_in: bool) -> &'static str {
     match serves {
         None => "unknown",
+        Some(true) if !is_let_in => "kept out",
         Some(true) => "up",
         Some(false) => "down",
     }

@@ -13,7 +13,8 @@ use super::LOCK;
 use crate::config::{Config, ShardConfig};
 use crate::control::connections::Lent;
 use crate::control::error::{ControlError, Mismatch};
-use crate::control::watch::{SILENCE, SILENCE_TIME};
+use crate::control::exclusion::is_heard;
+use crate::control::watch::SILENCE_TIME;
 
 /// Between looks whether a router has fallen silent.
 const LOOK: Duration = Duration::from_millis(500);
@@ -107,9 +108,7 @@ async fn wait_for_silence(
 ) -> Result<(), ControlError> {
     let own = config.listen.addresses.first().map(ToString::to_string);
     let deadline = tokio::time::Instant::now() + SILENCE_TIME + LOOK;
-    let sql = format!(
-        "SELECT address FROM oskol.routers WHERE heartbeat > clock_timestamp() - {SILENCE}"
-    );
+    let sql = format!("SELECT address FROM oskol.routers WHERE {}", is_heard());
     loop {
         let living = home.query(&sql, &[]).await.map_err(home.failed())?;
         if living.is_empty() {

@@ -75,10 +75,8 @@ fn program(
 ) -> Command {
     let cluster = &config.cluster;
     let mut command = Command::new(binaries.program(name));
-    command.arg("--no-password").env("PGHOST", &server.host);
-    command
-        .env("PGPORT", server.port.to_string())
-        .env("PGUSER", &cluster.user);
+    command.arg("--no-password").env("PGUSER", &cluster.user);
+    command.envs(address(server));
     let mode = match cluster.tls.mode {
         SslMode::Disable => "disable",
         SslMode::Prefer => "prefer",
@@ -99,6 +97,19 @@ fn program(
     }
     command.arg(format!("--dbname={}", connection_string(database)));
     command
+}
+
+/// Of several hosts the one that is the primary now.
+fn address(server: &ShardConfig) -> [(&'static str, String); 3] {
+    let each = server.each_host();
+    let list =
+        |part: fn(&ShardConfig) -> String| each.iter().map(part).collect::<Vec<_>>().join(",");
+    let kind = if each.len() > 1 { "primary" } else { "any" };
+    [
+        ("PGHOST", list(|host| host.host.clone())),
+        ("PGPORT", list(|host| host.port.to_string())),
+        ("PGTARGETSESSIONATTRS", kind.to_owned()),
+    ]
 }
 
 /// A name is taken for a connection string where it looks like one.
@@ -145,6 +156,21 @@ mod tests {
         let list = "1; 0 0 TABLE public a me\n2; 0 0 EVENT TRIGGER - oskol_guard me\n3; 0 0 EVENT TRIGGER - own me";
         let kept = without_ours(list);
         assert!(kept.contains("public a") && kept.contains("own") && !kept.contains("guard"));
+    }
+
+    #[test]
+    fn of_several_hosts_the_primary_is_dumped() {
+        let shard = |host: &str| ShardConfig {
+            id: topology::ShardId(1),
+            host: host.to_owned(),
+            port: 5432,
+            weight: 1.0,
+            patroni: None,
+        };
+        let told = address(&shard("db1, db2:5433")).map(|(_, value)| value);
+        assert_eq!(told, ["db1,db2", "5432,5433", "primary"]);
+        let told = address(&shard("/run/pg")).map(|(_, value)| value);
+        assert_eq!(told, ["/run/pg", "5432", "any"]);
     }
 
     #[test]

@@ -247,12 +247,17 @@ fn lost(map: &ShardMap, shard: ShardId) -> Buckets {
     Buckets::of(all.filter(|bucket| map.shard(*bucket) != shard))
 }
 
-/// Begins the lead's transaction: nobody changes tables until it ends. Gives the catalog's epoch.
-pub(super) async fn lock_catalog(lead: &End) -> Result<i64, MoveError> {
+/// Begins the lead's transaction: nobody changes tables until it ends. Gives the catalog's epoch and the number of the last
+/// change of the schema, which routers are told of by an epoch only after it is committed.
+pub(super) async fn lock_catalog(lead: &End) -> Result<(i64, i64), MoveError> {
     lead.run("BEGIN; SELECT oskol.ddl_lock()").await?;
     let row = lead
         .client
-        .query_one("SELECT epoch FROM oskol.meta", &[])
+        .query_one(
+            "SELECT m.epoch, a.number FROM oskol.meta m, oskol.applied a",
+            &[],
+        )
         .await;
-    Ok(row.map_err(lead.failed())?.get(0))
+    let row = row.map_err(lead.failed())?;
+    Ok((row.get(0), row.get(1)))
 }

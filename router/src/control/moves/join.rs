@@ -21,7 +21,10 @@ use crate::control::bootstrap;
 use crate::control::catalog::{StoredShard, learn_shards, stored_shards};
 use crate::control::changes;
 use crate::control::error::ControlError;
+use crate::control::gid::GlobalId;
 use crate::control::inner::Inner;
+use crate::control::recovery::Outcome;
+use crate::control::roles::copy::{copy_rights, copy_roles};
 use crate::settings::{quote_identifier, quote_literal};
 
 /// One shard joins at a time.
@@ -49,7 +52,7 @@ pub(super) async fn join(inner: &Inner, newcomer: &Newcomer) -> Result<ShardId, 
     lock.batch_execute(LOCK)
         .await
         .map_err(ControlError::statement(home))?;
-    let stored = reserve(inner, newcomer).await?;
+    let stored = reserve(inner, newcomer, &lock).await?;
     if stored.state != "joining" {
         return Ok(stored.id);
     }
@@ -58,6 +61,7 @@ pub(super) async fn join(inner: &Inner, newcomer: &Newcomer) -> Result<ShardId, 
         inner,
         server: &server,
         name: &newcomer.name,
+        lock: &lock,
     };
     joining.check().await?;
     joining.copy_roles().await?;
@@ -80,13 +84,19 @@ pub(super) async fn join(inner: &Inner, newcomer: &Newcomer) -> Result<ShardId, 
     }
     // What was made meanwhile.
     joining.copy_roles().await?;
+    joining.drop_roles().await?;
     joining.copy_settings().await?;
+    joining.copy_rights().await?;
     tracing::info!(shard = %server.id, name = newcomer.name, "a shard has joined");
     Ok(server.id)
 }
 
 /// The newcomer's row in the catalog of the cluster's database, made where there is none.
-async fn reserve(inner: &Inner, newcomer: &Newcomer) -> Result<StoredShard, MoveError> {
+async fn reserve(
+    inner: &Inner,
+    newcomer: &Newcomer,
+    lock: &Client,
+) -> Result<StoredShard, MoveError> {
     let home = inner.connections.get_home(CLUSTER_DATABASE).await?;
     let stored = stored_shards(&home).await?;
     let mut present = stored.iter().filter(|shard| shard.state != "removed");
@@ -96,7 +106,7 @@ async fn reserve(inner: &Inner, newcomer: &Newcomer) -> Result<StoredShard, Move
     if let Some(shard) = present.clone().find(|shard| shard.name == newcomer.name) {
         return match same_address(&shard) {
             true => Ok(shard.clone()),
-            false => readdress(inner, shard, newcomer).await,
+            false => readdress(inner, shard, newcomer, lock).await,
         };
     }
     if let Some(shard) = present.find(same_address) {
@@ -138,6 +148,7 @@ async fn readdress(
     inner: &Inner,
     shard: &StoredShard,
     newcomer: &Newcomer,
+    lock: &Client,
 ) -> Result<StoredShard, MoveError> {
     let moved = StoredShard {
         host: newcomer.host.clone(),
@@ -150,6 +161,7 @@ async fn readdress(
             inner,
             server: &server,
             name: &newcomer.name,
+            lock,
         };
         let client = joining.connect(CLUSTER_DATABASE).await?;
         let sql = "SELECT to_regclass('oskol.meta') IS NOT NULL";
@@ -183,6 +195,8 @@ struct Joining<'a> {
     inner: &'a Inner,
     server: &'a ShardConfig,
     name: &'a str,
+    /// The connection that keeps other attempts out.
+    lock: &'a Client,
 }
 
 impl Joining<'_> {
@@ -213,22 +227,28 @@ impl Joining<'_> {
         if !wrong.is_empty() {
             return Err(MoveError::Refused(wrong.join("; ")));
         }
-        let sql = "SELECT to_regclass('oskol.meta') IS NOT NULL";
-        let is_ours: bool = client
-            .query_one(sql, &[])
-            .await
-            .map_err(self.failed())?
-            .get(0);
-        if is_ours {
-            return self.check_identity(&client).await;
-        }
-        let sql =
-            "SELECT (SELECT count(*) FROM pg_database WHERE NOT datistemplate AND datname <> $1)
+        let sql = "SELECT to_regclass('oskol.meta') IS NOT NULL, system_identifier,
+            (SELECT count(*) FROM pg_database WHERE NOT datistemplate AND datname <> $1)
             + (SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-                WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema')";
-        let things = client.query_one(sql, &[&CLUSTER_DATABASE]).await;
-        match things.map_err(self.failed())?.get::<_, i64>(0) {
-            0 => Ok(()),
+                WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema') FROM pg_control_system()";
+        let row = client.query_one(sql, &[&CLUSTER_DATABASE]).await;
+        let row = row.map_err(self.failed())?;
+        let (has_schema, server, things): (bool, i64, i64) = (row.get(0), row.get(1), row.get(2));
+        if has_schema {
+            self.check_identity(&client).await?;
+        }
+        if self.has_begun_with(server).await? {
+            return Ok(());
+        }
+        if has_schema {
+            let name = &config.cluster.name;
+            let id = self.server.id;
+            return Err(MoveError::Refused(format!(
+                "the server is shard {id} of another cluster of the name \"{name}\""
+            )));
+        }
+        match things {
+            0 => self.begin_with(server).await,
             _ => Err(MoveError::Refused(
                 "the server is not empty: it has databases or tables, and a shard begins without"
                     .into(),
@@ -236,7 +256,26 @@ impl Joining<'_> {
         }
     }
 
-    /// An attempt of before has made it ours.
+    /// Whether an attempt of before has found this server empty: what it has is of that. Its own word is not enough, as
+    /// another cluster may have the same name.
+    async fn has_begun_with(&self, server: i64) -> Result<bool, MoveError> {
+        let home = self.inner.connections.get_home(CLUSTER_DATABASE).await?;
+        let sql = "SELECT server IS NOT DISTINCT FROM $1 FROM oskol.shards WHERE id = $2";
+        let id = i32::from(self.server.id.0);
+        let row = home.query_one(sql, &[&Some(server), &id]).await;
+        Ok(row.map_err(home.failed())?.get(0))
+    }
+
+    async fn begin_with(&self, server: i64) -> Result<(), MoveError> {
+        let home = self.inner.connections.get_home(CLUSTER_DATABASE).await?;
+        let sql = "UPDATE oskol.shards SET server = $1 WHERE id = $2";
+        let id = i32::from(self.server.id.0);
+        let noted = home.execute(sql, &[&server, &id]).await;
+        noted.map_err(home.failed())?;
+        Ok(())
+    }
+
+    /// It is this shard of this cluster, as far as it says so itself.
     async fn check_identity(&self, client: &Client) -> Result<(), MoveError> {
         let row = client
             .query_opt("SELECT cluster, shard FROM oskol.meta", &[])
@@ -254,40 +293,57 @@ impl Joining<'_> {
         }
     }
 
-    /// Roles with their rights and verifiers, and who is a member of what.
     async fn copy_roles(&self) -> Result<(), MoveError> {
         let client = self.connect(CLUSTER_DATABASE).await?;
+        Ok(copy_roles(&self.inner.connections, self.server.id, &client).await?)
+    }
+
+    /// Roles that were dropped while the shard joined, and did not know it yet. From then on it is asked like the others: a role
+    /// that is here is on the home shard first.
+    async fn drop_roles(&self) -> Result<(), MoveError> {
+        let client = self.connect(CLUSTER_DATABASE).await?;
+        let sql = "SELECT array_agg(rolname::text) FROM pg_roles WHERE rolname !~ '^pg_' AND oid >= 16384";
+        let row = client.query_one(sql, &[]).await.map_err(self.failed())?;
+        let found: Option<Vec<String>> = row.get(0);
         let home = self.inner.connections.get_home(CLUSTER_DATABASE).await?;
-        for sql in [ROLES, MEMBERS] {
-            for row in home.query(sql, &[]).await.map_err(home.failed())? {
-                client
-                    .batch_execute(row.get(0))
-                    .await
-                    .map_err(self.failed())?;
-            }
+        let sql =
+            "SELECT n FROM unnest($1::text[]) n WHERE n NOT IN (SELECT rolname FROM pg_roles)";
+        let gone = home.query(sql, &[&found.unwrap_or_default()]).await;
+        for row in gone.map_err(home.failed())? {
+            let drop = format!("DROP ROLE IF EXISTS {}", quote_identifier(row.get(0)));
+            client.batch_execute(&drop).await.map_err(self.failed())?;
         }
         Ok(())
     }
 
-    /// ALTER ROLE ... SET and ALTER DATABASE ... SET.
+    /// ALTER ROLE ... SET and ALTER DATABASE ... SET; none of a database that nobody can connect to, which is not here.
     async fn copy_settings(&self) -> Result<(), MoveError> {
-        let client = self.connect(CLUSTER_DATABASE).await?;
+        let mut client = self.connect(CLUSTER_DATABASE).await?;
         let home = self.inner.connections.get_home(CLUSTER_DATABASE).await?;
         let sql = "SELECT d.datname::text, r.rolname::text, s.setconfig FROM pg_db_role_setting s
             LEFT JOIN pg_database d ON d.oid = s.setdatabase LEFT JOIN pg_authid r ON r.oid = s.setrole";
         let rows = home.query(sql, &[]).await.map_err(home.failed())?;
-        let begin = "SET allow_system_table_mods TO on; DELETE FROM pg_db_role_setting";
-        client.batch_execute(begin).await.map_err(self.failed())?;
-        let sql = "INSERT INTO pg_db_role_setting (setdatabase, setrole, setconfig) VALUES (
-            coalesce((SELECT oid FROM pg_database WHERE datname = $1::text), 0),
-            coalesce((SELECT oid FROM pg_authid WHERE rolname = $2::text), 0), $3::text[])";
+        let all = client.transaction().await.map_err(self.failed())?;
+        let begin = "SET LOCAL allow_system_table_mods TO on; DELETE FROM pg_db_role_setting";
+        all.batch_execute(begin).await.map_err(self.failed())?;
+        let sql = "INSERT INTO pg_db_role_setting (setdatabase, setrole, setconfig)
+            SELECT o.database, o.role, $3::text[] FROM (SELECT
+                CASE WHEN $1::text IS NULL THEN 0 ELSE (SELECT oid FROM pg_database WHERE datname = $1::text) END,
+                CASE WHEN $2::text IS NULL THEN 0 ELSE (SELECT oid FROM pg_authid WHERE rolname = $2::text) END) o (database, role)
+            WHERE o.database IS NOT NULL AND o.role IS NOT NULL";
         for row in rows {
             let (database, role): (Option<String>, Option<String>) = (row.get(0), row.get(1));
             let set: Vec<String> = row.get(2);
-            let made = client.execute(sql, &[&database, &role, &set]).await;
+            let made = all.execute(sql, &[&database, &role, &set]).await;
             made.map_err(self.failed())?;
         }
-        Ok(())
+        Ok(all.commit().await.map_err(self.failed())?)
+    }
+
+    /// On databases and parameters, which no dump of a database has.
+    async fn copy_rights(&self) -> Result<(), MoveError> {
+        let client = self.connect(CLUSTER_DATABASE).await?;
+        Ok(copy_rights(&self.inner.connections, self.server.id, &client).await?)
     }
 
     async fn join_database(&self, database: &str) -> Result<(), MoveError> {
@@ -410,6 +466,11 @@ impl Joining<'_> {
         let row = home.query_one(DATABASE, &[&database]).await;
         let make: String = row.map_err(home.failed())?.get(0);
         drop(home);
+        // Who has lost it may be trying again, beside the next one.
+        self.lock
+            .batch_execute("")
+            .await
+            .map_err(|_| MoveError::Lost)?;
         self.roll_back_prepared(database).await?;
         // Nobody is connected to that one.
         let client = self.connect("template1").await?;
@@ -422,7 +483,8 @@ impl Joining<'_> {
         Ok(())
     }
 
-    /// Of attempts of before, which the catalog knows nothing of: they were not decided.
+    /// Of attempts of before, which the catalog knows nothing of. Whoever made one may still be about to decide: it cannot any
+    /// more.
     async fn roll_back_prepared(&self, database: &str) -> Result<(), MoveError> {
         let client = self.connect("template1").await?;
         let sql = "SELECT gid FROM pg_prepared_xacts WHERE database = $1 AND gid ~ '^oskol:'";
@@ -435,8 +497,22 @@ impl Joining<'_> {
         }
         let client = self.connect(database).await?;
         for row in left {
-            let sql = format!("ROLLBACK PREPARED {}", quote_literal(row.get(0)));
+            let gid: &str = row.get(0);
+            let outcome = match gid.parse::<GlobalId>() {
+                Ok(id) => self.inner.recovery.settle(database, &id).await?,
+                Err(_) => Outcome::Aborted,
+            };
+            let verb = match outcome {
+                Outcome::Committed => "COMMIT",
+                Outcome::Aborted => "ROLLBACK",
+            };
+            let sql = format!("{verb} PREPARED {}", quote_literal(gid));
             client.batch_execute(&sql).await.map_err(self.failed())?;
+            if outcome == Outcome::Committed {
+                return Err(MoveError::Later(format!(
+                    "another router had the shard join database {database} at this moment"
+                )));
+            }
         }
         Ok(())
     }
@@ -447,6 +523,7 @@ impl Joining<'_> {
         bootstrap::prepare_server(config, &mut client, self.server.id, database).await?;
         let home = config.cluster.shards.find(lead.shard);
         let home = home.ok_or(ControlError::UnknownShard(lead.shard))?;
+        copy_rights(&self.inner.connections, self.server.id, &client).await?;
         copy_schema(config, database, &home, self.server).await?;
         for row in lead
             .client
@@ -464,9 +541,35 @@ impl Joining<'_> {
             );
             client.batch_execute(&sql).await.map_err(self.failed())?;
         }
+        let routes = lead.client.query(ROUTES, &[]).await;
+        for row in routes.map_err(lead.failed())? {
+            let (number, relation, column, key): (i32, String, String, String) =
+                (row.get(0), row.get(1), row.get(2), row.get(3));
+            let [relation, column, key] = [relation, column, key].map(|name| quote_literal(&name));
+            let sql = format!(
+                "SELECT oskol.make_route(v.attrelid, v.attnum, k.attnum, {number}) FROM pg_attribute v, pg_attribute k
+                WHERE v.attrelid = {relation}::regclass AND v.attname = {column} AND k.attrelid = v.attrelid AND k.attname = {key}"
+            );
+            client.batch_execute(&sql).await.map_err(self.failed())?;
+        }
         self.keep_foreign_keys(lead, &client).await?;
+        let highest = "SELECT highest FROM oskol.key_numbers";
+        let highest = lead.client.query_one(highest, &[]).await;
+        let highest: i32 = highest.map_err(lead.failed())?.get(0);
+        let highest = format!("SELECT oskol.number_key({highest})");
+        client
+            .batch_execute(&highest)
+            .await
+            .map_err(self.failed())?;
         let fence = "SELECT oskol.fence_sequences()";
         client.batch_execute(fence).await.map_err(self.failed())?;
+        let applied = "SELECT number, digest FROM oskol.applied";
+        let row = lead.client.query_one(applied, &[]).await;
+        let row = row.map_err(lead.failed())?;
+        let (number, digest): (i64, i64) = (row.get(0), row.get(1));
+        let applied = "UPDATE oskol.applied SET number = $1, digest = $2";
+        let noted = client.execute(applied, &[&number, &digest]).await;
+        noted.map_err(self.failed())?;
         Ok(())
     }
 
@@ -499,26 +602,6 @@ impl Joining<'_> {
     }
 }
 
-/// Statements that make each role as it is here. Those of PostgreSQL itself are there.
-const ROLES: &str = "
-SELECT format('DO $do$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = %L) THEN CREATE ROLE %I; END IF; END $do$; '
-    'ALTER ROLE %I WITH %s %s %s %s %s %s %s CONNECTION LIMIT %s PASSWORD %L VALID UNTIL %L',
-    rolname, rolname, rolname,
-    CASE WHEN rolsuper THEN 'SUPERUSER' ELSE 'NOSUPERUSER' END,
-    CASE WHEN rolinherit THEN 'INHERIT' ELSE 'NOINHERIT' END,
-    CASE WHEN rolcreaterole THEN 'CREATEROLE' ELSE 'NOCREATEROLE' END,
-    CASE WHEN rolcreatedb THEN 'CREATEDB' ELSE 'NOCREATEDB' END,
-    CASE WHEN rolcanlogin THEN 'LOGIN' ELSE 'NOLOGIN' END,
-    CASE WHEN rolreplication THEN 'REPLICATION' ELSE 'NOREPLICATION' END,
-    CASE WHEN rolbypassrls THEN 'BYPASSRLS' ELSE 'NOBYPASSRLS' END,
-    rolconnlimit, rolpassword, coalesce(rolvaliduntil::text, 'infinity'))
-FROM pg_authid WHERE rolname !~ '^pg_' ORDER BY rolname";
-
-const MEMBERS: &str = "
-SELECT format('GRANT %I TO %I%s', g.rolname, m.rolname, CASE WHEN a.admin_option THEN ' WITH ADMIN OPTION' ELSE '' END)
-FROM pg_auth_members a JOIN pg_authid g ON g.oid = a.roleid JOIN pg_authid m ON m.oid = a.member
-WHERE m.rolname !~ '^pg_'";
-
 /// CREATE DATABASE of the database called `$1`.
 const DATABASE: &str = "
 SELECT format('CREATE DATABASE %I TEMPLATE template0 OWNER %I ENCODING %L LOCALE_PROVIDER %s LC_COLLATE %L LC_CTYPE %L%s',
@@ -532,6 +615,12 @@ SELECT u.number, format('%I.%I', n.nspname, c.relname), format('%I.%I', m.nspnam
 FROM oskol.unique_keys u JOIN pg_class c ON c.oid = u.relation JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_class i ON i.oid = u.index JOIN pg_namespace m ON m.oid = i.relnamespace
 JOIN pg_attribute a ON a.attrelid = u.relation AND a.attnum = u.key ORDER BY u.number";
+
+const ROUTES: &str = "
+SELECT r.number, format('%I.%I', n.nspname, c.relname), v.attname::text, k.attname::text
+FROM oskol.routes r JOIN pg_class c ON c.oid = r.relation JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_attribute v ON v.attrelid = r.relation AND v.attnum = r.attribute
+JOIN pg_attribute k ON k.attrelid = r.relation AND k.attnum = r.key ORDER BY r.number";
 
 const FOREIGN_KEYS: &str = "
 SELECT f.number, format('%I.%I', n.nspname, c.relname), k.conname::text, f.enforced

@@ -10,6 +10,7 @@ use crate::admin::operations::Rows;
 use crate::admin::{NewShard, Operation};
 use crate::control::CLUSTER_DATABASE;
 use crate::control::catalog::{StoredShard, stored_shards};
+use crate::control::history;
 use crate::control::inner::Inner;
 
 /// The answer's rows, by [`Operation::columns`].
@@ -44,6 +45,15 @@ pub(in crate::control) async fn operate(
         Operation::Pause => set_state(inner, "running", "paused").await,
         Operation::Resume => set_state(inner, "paused", "running").await,
         Operation::Moves => moves(inner).await,
+        Operation::SchemaHistory => {
+            let databases = databases(inner).await?;
+            Ok(history::show(inner, &databases).await?)
+        }
+        Operation::CatchUp(shard) => {
+            let shard = find(inner, &shard).await?;
+            let databases = databases(inner).await?;
+            Ok(history::catch_up(inner, &databases, shard.id).await?)
+        }
         Operation::Verify { repair } => super::verify::verify(inner, repair).await,
     }
 }

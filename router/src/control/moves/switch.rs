@@ -14,11 +14,12 @@ use super::tables::Buckets;
 use super::transfer::{End, Transfer};
 use crate::config::ShardConfig;
 use crate::control::error::ControlError;
+use crate::control::exclusion::{BEHIND, KeptOut, keep_out_the_silent};
 use crate::control::gid::GlobalId;
 use crate::control::holds::{GO, Hold};
 use crate::control::inner::Inner;
 use crate::control::recovery::Outcome;
-use crate::control::watch::{CHANNEL, GONE, PRESENCE, SILENCE};
+use crate::control::watch::CHANNEL;
 use crate::fault_point::{self, FaultPoint};
 
 /// Routers hold for no longer; the attempt is called off before.
@@ -52,6 +53,35 @@ pub(super) struct Switch<'a> {
     pub(super) lead: &'a End,
     pub(super) transfer: &'a mut Transfer,
     pub(super) change: &'a Change,
+}
+
+/// As `oskol.applied` has it.
+struct Part {
+    /// After the move.
+    moved: i64,
+    number: i64,
+    digest: i64,
+    /// Of the source and of the target.
+    before: [Option<i64>; 2],
+}
+
+impl Part {
+    /// Only where the shard stands as it must: else it would be so from now on, without what it lacks.
+    async fn note(&self, end: &End, before: Option<i64>) -> Result<(), MoveError> {
+        let sql =
+            "UPDATE oskol.applied SET moved = $1 WHERE number = $2 AND digest = $3 AND moved = $4";
+        let noted = end
+            .client
+            .execute(sql, &[&self.moved, &self.number, &self.digest, &before])
+            .await;
+        match noted.map_err(end.failed())? {
+            1 => Ok(()),
+            _ => Err(MoveError::Refused(format!(
+                "shard {} is kept out: SHOW SHARDS says why",
+                end.shard
+            ))),
+        }
+    }
 }
 
 /// How an attempt ended.
@@ -93,7 +123,8 @@ impl Switch<'_> {
             (Ok(Outcome::Committed), _) => Attempt::Done(began.elapsed()),
             (Ok(Outcome::Aborted), Err(error)) => Attempt::Failed {
                 error,
-                copied: !prepared,
+                // A failed statement may have taken the target's transaction with it.
+                copied: !prepared && self.transfer.target.run("SELECT").await.is_ok(),
             },
             (Err(error), _) => Attempt::Failed {
                 error,
@@ -109,11 +140,14 @@ impl Switch<'_> {
     /// Everything up to the decision.
     async fn try_once(&mut self, hold: &Hold, prepared: &mut bool) -> Result<(), MoveError> {
         self.note_attempt(&hold.gid).await?;
+        let part = self.read_part().await?;
+        let kept_out = self.keep_out_the_silent().await?;
         self.say(&hold.announcement()).await?;
-        self.all_hold(&hold.gid).await?;
+        self.all_hold(&hold.gid, &kept_out).await?;
         fault_point::pass(FaultPoint::Move("held")).await;
         self.take_from_source().await?;
         self.fence_target().await?;
+        self.note_part(&part).await?;
         fault_point::pass(FaultPoint::Move("ready")).await;
         let prepare = format!("PREPARE TRANSACTION '{}'", hold.gid);
         *prepared = true;
@@ -121,7 +155,7 @@ impl Switch<'_> {
         let (ours, theirs) = tokio::join!(source.run(&prepare), target.run(&prepare));
         ours.and(theirs)?;
         fault_point::pass(FaultPoint::Move("prepared")).await;
-        self.decide(&hold.gid).await?;
+        self.decide(&hold.gid, &kept_out, part.moved).await?;
         fault_point::pass(FaultPoint::Move("decided")).await;
         Ok(())
     }
@@ -150,11 +184,23 @@ impl Switch<'_> {
         Ok(())
     }
 
-    async fn all_hold(&self, gid: &str) -> Result<(), MoveError> {
+    /// Those that nobody will wait for.
+    async fn keep_out_the_silent(&self) -> Result<KeptOut, MoveError> {
+        let Transfer { source, target, .. } = &*self.transfer;
+        // A router that was silent before a shard joins does not know it.
+        let shards = match self.change {
+            Change::Move { .. } => vec![source.shard, target.shard],
+            Change::Join { .. } => vec![source.shard],
+        };
+        Ok(keep_out_the_silent(&self.inner.connections, self.database, &shards).await?)
+    }
+
+    async fn all_hold(&self, gid: &str, kept_out: &KeptOut) -> Result<(), MoveError> {
         let home = self.inner.connections.get_home(self.database).await?;
         let deadline = Instant::now() + DRAIN;
         loop {
-            let row = home.query_one(&routers_behind(), &[&gid]).await;
+            let KeptOut { routers, lives } = kept_out;
+            let row = home.query_one(BEHIND, &[&gid, routers, lives]).await;
             if row.map_err(home.failed())?.get::<_, i64>(0) == 0 {
                 return Ok(());
             }
@@ -209,6 +255,42 @@ impl Switch<'_> {
         Ok(())
     }
 
+    /// What both ends must have done so far, and what this move is known by from now on.
+    async fn read_part(&self) -> Result<Part, MoveError> {
+        let lead = self.lead;
+        // Of this move alone, and the same until its end: the lead holds the lock for DDL.
+        let sql = "SELECT m.map_epoch + 1, a.number, a.digest,
+            (SELECT moved FROM oskol.shards WHERE id = $1), (SELECT moved FROM oskol.shards WHERE id = $2)
+            FROM oskol.meta m, oskol.applied a";
+        let Transfer { source, target, .. } = &*self.transfer;
+        let ids = [i32::from(source.shard.0), i32::from(target.shard.0)];
+        let row = lead.client.query_one(sql, &[&ids[0], &ids[1]]).await;
+        let row = row.map_err(lead.failed())?;
+        Ok(Part {
+            moved: row.get(0),
+            number: row.get(1),
+            digest: row.get(2),
+            before: [row.get(3), row.get(4)],
+        })
+    }
+
+    /// A shard that is restored from before this has neither the rows that came nor lost those that went: it is known by that.
+    async fn note_part(&self, part: &Part) -> Result<(), MoveError> {
+        let Transfer { source, target, .. } = &*self.transfer;
+        match self.change {
+            Change::Move { .. } => {
+                let [of_source, of_target] = part.before;
+                // The source first: where it fails nothing is left of this on the target, whose transaction may go on.
+                part.note(source, of_source).await?;
+                part.note(target, of_target).await
+            }
+            Change::Join { .. } => {
+                let sql = format!("UPDATE oskol.applied SET moved = {}", part.moved);
+                target.run(&sql).await
+            }
+        }
+    }
+
     /// The buckets that are not on `shard` once this is done; none where no bucket moves.
     fn lost_after(&self, shard: ShardId) -> Option<Buckets> {
         let Change::Move { buckets, map, .. } = self.change else {
@@ -224,7 +306,7 @@ impl Switch<'_> {
     }
 
     /// The lead's own part; its commit is the decision. No router may come or go meanwhile.
-    async fn decide(&self, gid: &str) -> Result<(), MoveError> {
+    async fn decide(&self, gid: &str, kept_out: &KeptOut, moved: i64) -> Result<(), MoveError> {
         let lead = self.lead;
         if let Change::Move { id, owner, .. } = self.change {
             let sql = "SELECT FROM oskol.moves WHERE id = $1 AND owner = $2 FOR UPDATE";
@@ -232,13 +314,14 @@ impl Switch<'_> {
             mine.map_err(lead.failed())?.ok_or(MoveError::Lost)?;
         }
         lead.run("LOCK TABLE oskol.routers IN SHARE MODE").await?;
-        let row = lead.client.query_one(&routers_behind(), &[&gid]).await;
+        let KeptOut { routers, lives } = kept_out;
+        let row = lead.client.query_one(BEHIND, &[&gid, routers, lives]).await;
         if row.map_err(lead.failed())?.get::<_, i64>(0) > 0 {
             return Err(MoveError::Later(
                 "a router has come that does not hold".into(),
             ));
         }
-        self.write_change().await?;
+        self.write_change(moved).await?;
         let decide = format!("SELECT oskol.decide('{gid}'); COMMIT");
         lead.run(&decide).await.map_err(|error| match error {
             // A router would not hold any longer, and has written the opposite.
@@ -249,7 +332,7 @@ impl Switch<'_> {
         })
     }
 
-    async fn write_change(&self) -> Result<(), MoveError> {
+    async fn write_change(&self, moved: i64) -> Result<(), MoveError> {
         let (lead, copied) = (self.lead, self.transfer.copied);
         match self.change {
             Change::Move { id, buckets, .. } => {
@@ -258,8 +341,8 @@ impl Switch<'_> {
                 let sql =
                     "UPDATE oskol.buckets SET shard = $1 WHERE bucket = ANY ($2) AND shard = $3";
                 let (from, to) = (i32::from(source.0), i32::from(target.0));
-                let moved = lead.client.execute(sql, &[&to, &numbers, &from]).await;
-                if moved.map_err(lead.failed())? != numbers.len() as u64 {
+                let placed = lead.client.execute(sql, &[&to, &numbers, &from]).await;
+                if placed.map_err(lead.failed())? != numbers.len() as u64 {
                     return Err(MoveError::Refused(
                         "the buckets are not where the plan says: plan anew".into(),
                     ));
@@ -274,15 +357,19 @@ impl Switch<'_> {
                     .execute(sql, &[id, &rows, &bytes, &followed])
                     .await;
                 done.map_err(lead.failed())?;
-                lead.run("UPDATE oskol.meta SET map_epoch = map_epoch + 1")
-                    .await
+                lead.run(&format!(
+                    "UPDATE oskol.meta SET map_epoch = map_epoch + 1;
+                    UPDATE oskol.shards SET moved = {moved} WHERE id IN ({from}, {to})"
+                ))
+                .await
             }
             Change::Join { shard, name } => {
-                let sql = "INSERT INTO oskol.shards (id, host, port, weight, name) VALUES ($1, $2, $3, $4, $5)
-                    ON CONFLICT (id) DO UPDATE SET state = 'active'";
+                let sql = "INSERT INTO oskol.shards AS s (id, host, port, weight, name, moved)
+                    VALUES ($1, $2, $3, $4, $5, $6)
+                    ON CONFLICT (id) DO UPDATE SET state = 'active', moved = excluded.moved";
                 let (id, port) = (i32::from(shard.id.0), i32::from(shard.port));
-                let row: [&(dyn tokio_postgres::types::ToSql + Sync); 5] =
-                    [&id, &shard.host, &port, &shard.weight, name];
+                let row: [&(dyn tokio_postgres::types::ToSql + Sync); 6] =
+                    [&id, &shard.host, &port, &shard.weight, name, &moved];
                 lead.client
                     .execute(sql, &row)
                     .await
@@ -340,18 +427,6 @@ impl Switch<'_> {
         }
         Ok(())
     }
-}
-
-/// Counts living routers that do not hold for `$1`.
-fn routers_behind() -> String {
-    format!(
-        "SELECT count(*) FROM oskol.routers r WHERE held IS DISTINCT FROM $1
-        AND heartbeat > clock_timestamp() - {SILENCE}
-        AND (heartbeat > clock_timestamp() - {GONE} OR EXISTS (SELECT FROM pg_locks l
-            WHERE l.locktype = 'advisory' AND l.classid = {PRESENCE} AND l.objid = r.id AND l.objsubid = 2
-            AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = '{}')))",
-        crate::control::CLUSTER_DATABASE
-    )
 }
 
 fn global(gid: &str) -> Result<GlobalId, MoveError> {

@@ -2,6 +2,26 @@
 
 use crate::plan::SequenceName;
 
+/// A column gets a routing index, or has one no more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteCommand {
+    pub schema: String,
+    pub table: String,
+    pub column: String,
+    /// The table's shard key; `None`: no more.
+    pub key: Option<String>,
+}
+
+impl RouteCommand {
+    /// What the client has called.
+    pub fn function(&self) -> &'static str {
+        match self.key {
+            Some(_) => "route_by",
+            None => "unroute_by",
+        }
+    }
+}
+
 /// Functions of schema `oskol` that the router itself carries out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClusterCommand {
@@ -23,6 +43,7 @@ pub enum ClusterCommand {
         table: String,
         drops: Vec<String>,
     },
+    Route(RouteCommand),
     /// `SELECT nextval('s')`, `currval`, `lastval`, `setval` of a sequence that the router leases,
     /// as the whole statement. `column` is the name of the output column.
     NextValue {

@@ -6,6 +6,7 @@ use schema::{Placement, Relation};
 
 use super::constraints::{self, Placed, Subject, Verdict};
 use super::create_table::{declaration, type_of_key};
+use super::unenforced::Unenforced;
 use super::{Job, Planned, elements, existing, references, seen};
 use crate::error::RouterError;
 use crate::plan::facts::Facts;
@@ -41,6 +42,7 @@ impl Altered<'_> {
         let mut notices = Vec::new();
         let mut ddl = self.job.everywhere();
         let mut left_out = false;
+        let mut unenforced = Unenforced::default();
         let mut validation = Validation {
             table: (self.subject.schema.clone(), self.subject.name.clone()),
             ..Validation::default()
@@ -53,8 +55,15 @@ impl Altered<'_> {
             };
             self.keeps_key(command)?;
             self.keeps_copies_equal(command)?;
+            self.keeps_routes(command)?;
             references::keeps_types(command, self.relation, self.job.context)?;
             self.partition(command, &mut ddl)?;
+            if let Some(taken) = take_unenforced(command, &mut unenforced) {
+                left_out = true;
+                changed.cmds.push(node);
+                changed.cmds.extend(taken);
+                continue;
+            }
             let mut apart = Vec::new();
             match self.judge(command, &mut notices, &mut validation, &mut apart)? {
                 Judged::Kept => changed.cmds.push(node),
@@ -70,6 +79,7 @@ impl Altered<'_> {
             ddl.text = self.text(changed)?;
         }
         ddl.keep_entries(&self.subject);
+        unenforced.note(&self.subject, &mut ddl, &mut notices);
         let checks = validation.added || !validation.named.is_empty();
         if checks || self.subject.has_kept_references() {
             ddl.keep_references(&self.subject);
@@ -165,6 +175,20 @@ impl Altered<'_> {
         }
     }
 
+    /// Values that a routing index has entries of stay what they are.
+    fn keeps_routes(&self, command: &AlterTableCmd) -> Result<(), RouterError> {
+        let changes = command.subtype() == AlterTableType::AtAlterColumnType;
+        let mut routed = self.relation.routing_indexes.iter();
+        let is_routed = routed.any(|index| {
+            let column = self.relation.columns.get(index.column);
+            column.is_some_and(|column| column.name == command.name)
+        });
+        match changes && is_routed {
+            true => Err(route_column_type(&command.name)),
+            false => Ok(()),
+        }
+    }
+
     /// A column's new values are computed on each shard.
     fn keeps_copies_equal(&self, command: &AlterTableCmd) -> Result<(), RouterError> {
         let computes = matches!(
@@ -220,6 +244,9 @@ impl Altered<'_> {
 
     /// A table that is placed likewise, or a local one without rows, which is placed by becoming a partition.
     fn attach(&self, child: &Relation, ddl: &mut Ddl) -> Result<(), RouterError> {
+        if !child.routing_indexes.is_empty() {
+            return Err(attach_routed(&child.name));
+        }
         let placed = seen(&scope::placement(child, self.job.context), &child.columns);
         if placed == self.subject.placed {
             return Ok(());
@@ -258,6 +285,22 @@ impl Altered<'_> {
     }
 }
 
+/// The commands that add foreign keys which are not enforced; `None`: `command` adds none.
+fn take_unenforced(command: &mut AlterTableCmd, into: &mut Unenforced) -> Option<Vec<Node>> {
+    let kind = command.subtype();
+    match command.def.as_mut().and_then(|def| def.node.as_mut())? {
+        NodeEnum::Constraint(constraint) if kind == AlterTableType::AtAddConstraint => {
+            into.take(constraint).then(Vec::new)
+        }
+        NodeEnum::ColumnDef(column) if kind == AlterTableType::AtAddColumn => {
+            let taken = into.take_from(column);
+            let commands = taken.into_iter().map(references::add);
+            (commands.len() > 0).then(|| commands.collect())
+        }
+        _ => None,
+    }
+}
+
 enum Judged {
     Kept,
     /// Something in it is left out.
@@ -269,6 +312,24 @@ fn key_change(key: &str, table: &str) -> RouterError {
     RouterError::unsupported("shard-key-change", format!("the shard key \"{key}\" of \"{table}\" cannot be changed so"))
         .detail("Rows are placed by the hash of the shard key, which must stay, stay NOT NULL, and hash alike.")
         .hint("Create a new table with the shard key you want and copy the rows.")
+}
+
+fn route_column_type(column: &str) -> RouterError {
+    RouterError::unsupported(
+        "route-column-type",
+        format!("the type of column \"{column}\" cannot be changed so"),
+    )
+    .detail("The column has a routing index, whose entries are of its values as they are.")
+    .hint("Use oskol.unroute_by first, and oskol.route_by after the change.")
+}
+
+fn attach_routed(child: &str) -> RouterError {
+    RouterError::unsupported(
+        "route-partitioned",
+        format!("\"{child}\" has a routing index and cannot become a partition"),
+    )
+    .detail("What is written to it through the partitioned table would not be noted.")
+    .hint("Use oskol.unroute_by first.")
 }
 
 fn attach_elsewhere(child: &str, parent: &str) -> RouterError {

@@ -8,6 +8,7 @@ use schema::rules::RulePlacement;
 use schema::{KeyType, Placement, Relation, TableRule};
 
 use super::constraints::{self, Placed, Subject};
+use super::unenforced::Unenforced;
 use super::{Job, Planned, elements, is_temporary, references};
 use crate::error::RouterError;
 use crate::plan::names::{quote_identifier, quote_literal};
@@ -95,15 +96,18 @@ impl NewTable<'_> {
         };
         let mut changed = self.create.clone();
         let mut notices = Vec::new();
+        let mut unenforced = Unenforced::default();
+        let rewritten = unenforced.take_all(&mut changed);
         let left_out = elements::judge_all(&subject, &mut changed, &mut notices)?;
         let mut ddl = self.job.everywhere();
-        if left_out {
+        if left_out || rewritten {
             ddl.text = super::deparse(NodeEnum::CreateStmt(changed))?;
         }
         if let Some(rule) = rule {
             self.declare(rule, &mut ddl);
         }
         ddl.keep_entries(&subject);
+        unenforced.note(&subject, &mut ddl, &mut notices);
         if references::any_in(self.create, &subject) {
             ddl.keep_references(&subject);
         }

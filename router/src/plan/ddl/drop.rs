@@ -7,7 +7,7 @@ use super::constraints::{Placed, Subject};
 use super::{Job, Planned};
 use crate::error::RouterError;
 use crate::plan::scope::{self, Found};
-use crate::plan::{DatabaseChange, TemporaryChange};
+use crate::plan::{DatabaseChange, TemporaryChange, names};
 
 pub fn plan(job: &Job<'_>, drop: &DropStmt) -> Planned {
     let dropped: Vec<String> = drop
@@ -31,7 +31,28 @@ pub fn plan(job: &Job<'_>, drop: &DropStmt) -> Planned {
     }
     let mut ddl = job.everywhere();
     ddl.outside_transaction = drop.concurrent;
+    if drop.concurrent {
+        let names = drop.objects.iter().filter_map(quoted_name);
+        ddl.left_first = names.collect();
+        let plainly = DropStmt {
+            concurrent: false,
+            ..drop.clone()
+        };
+        ddl.again = Some(super::deparse(NodeEnum::DropStmt(plainly))?);
+    }
     Ok(job.planned(ddl))
+}
+
+fn quoted_name(object: &Node) -> Option<String> {
+    let NodeEnum::List(parts) = object.node.as_ref()? else {
+        return None;
+    };
+    let (schema, name) = scope::qualified(&parts.items)?;
+    let name = names::quote_identifier(name);
+    Some(match schema {
+        Some(schema) => format!("{}.{name}", names::quote_identifier(schema)),
+        None => name,
+    })
 }
 
 fn temporary_name(job: &Job<'_>, drop: &DropStmt, object: &Node) -> Option<String> {

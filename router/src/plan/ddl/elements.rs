@@ -5,6 +5,7 @@ use pg_query::NodeEnum;
 use pg_query::protobuf::{ColumnDef, ConstrType, Constraint, CreateStmt};
 
 use super::constraints::{Subject, Verdict};
+use super::unenforced;
 use crate::error::RouterError;
 use crate::plan::scope::{self, Found};
 
@@ -22,6 +23,7 @@ pub fn judge_all(
                 left_out |= judge_column(subject, column, notices)?;
                 false
             }
+            Some(NodeEnum::Constraint(constraint)) if unenforced::is_taken(constraint) => false,
             Some(NodeEnum::Constraint(constraint)) => {
                 judged(subject.judge(constraint, None)?, notices)
             }

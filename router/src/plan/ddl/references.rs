@@ -96,6 +96,11 @@ fn command(mut constraint: Constraint, column: &str, validation: &mut Validation
         })),
     }];
     without_rows(&mut constraint, validation);
+    add(constraint)
+}
+
+/// ADD CONSTRAINT.
+pub fn add(constraint: Constraint) -> Node {
     let definition = Node {
         node: Some(NodeEnum::Constraint(Box::new(constraint))),
     };

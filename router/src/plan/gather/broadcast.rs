@@ -105,6 +105,8 @@ fn finished(action: Action, lowered: Lowered) -> Option<Gather> {
         merge: whole,
         why: String::new(),
         entry: None,
+        listed: None,
+        routed: None,
     });
     let text = text.as_ref().unwrap_or(&lowered.text);
     Some(Gather {

@@ -13,7 +13,7 @@ use schema::Placement;
 use super::filters::{self, Filters, Link};
 use super::needed::Stars;
 use super::print::{self, Holes, INPUT};
-use super::{Fragment, Pull, Source, Template, clock, grouping, needed, tree};
+use super::{Fragment, Pull, Source, Template, clock, grouping, locked, needed, tree};
 use crate::error::RouterError;
 use crate::parse::Statement;
 use crate::plan::names::quote_identifier;
@@ -30,6 +30,8 @@ pub enum Treatment {
     Pull,
     /// It is pulled inside a transaction, whose changes only its own connections see.
     PullInTransaction,
+    /// It is pulled, and every row of says by its mark where it is; the mark's number.
+    PullMarked(usize),
 }
 
 /// A statement over pulled rows.
@@ -77,6 +79,9 @@ pub fn statement(
     needed::check(survey, &pulled)?;
     let mut lowering = Lowering::new(statement, survey, pins, context, &pulled);
     for (leaf, treatment) in lowering.ordered(leaves) {
+        if let Treatment::PullMarked(mark) = treatment {
+            lowering.marks.insert(leaf, mark);
+        }
         lowering.leaf(leaf, treatment == Treatment::PullInTransaction)?;
     }
     lowering.qualifiers();
@@ -112,6 +117,8 @@ struct Lowering<'a> {
     pulled_before: HashMap<LeafId, usize>,
     is_wide: bool,
     columns: HashMap<LeafId, Vec<usize>>,
+    /// Tables whose rows say where they are.
+    marks: HashMap<LeafId, usize>,
     holes: Holes,
     pulls: Vec<Pull>,
     edits: Vec<(Span, String)>,
@@ -140,6 +147,7 @@ impl<'a> Lowering<'a> {
                 .iter()
                 .map(|leaf| (*leaf, needed::columns(survey, *leaf, &stars)))
                 .collect(),
+            marks: HashMap::new(),
             holes: Holes::named(INPUT),
             pulls: Vec::new(),
             edits: Vec::new(),
@@ -275,7 +283,10 @@ impl<'a> Lowering<'a> {
             .iter()
             .map(|column| tree::target(tree::column(&[alias, names[*column]]), ""))
             .collect();
-        if targets.is_empty() {
+        let mark = self.marks.get(&leaf).copied();
+        if mark.is_some() {
+            targets.extend(locked::marks(alias)?);
+        } else if targets.is_empty() {
             targets.push(tree::target(tree::truth(), ""));
         }
         let renamed = it.mention.is_some_and(|mention| mention.renames_columns);
@@ -301,8 +312,13 @@ impl<'a> Lowering<'a> {
             name: named(&relation.name, alias),
             text,
             columns: count,
-            source: self.source(leaf, placement),
+            source: match (mark, placement) {
+                // Its rows are locked on one shard for all.
+                (Some(_), Placement::Reference) => Source::Home,
+                _ => self.source(leaf, placement),
+            },
             is_optional,
+            mark,
         })
     }
 
@@ -404,6 +420,9 @@ impl<'a> Lowering<'a> {
                 lost(facts, self.context),
                 quote_identifier(name)
             ));
+        }
+        if let Some(mark) = self.marks.get(&leaf) {
+            head.push_str(&locked::mark_column(self.columns[&leaf].len(), *mark));
         }
         head.push_str(" FROM ");
         // Where a join's alias hides the name, it still holds inside the join.

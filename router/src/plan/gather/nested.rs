@@ -188,7 +188,7 @@ impl Lifting<'_> {
     }
 }
 
-fn is_random(function: &str) -> bool {
+pub(in crate::plan) fn is_random(function: &str) -> bool {
     function.contains("random") || function.contains("uuid") || function.contains("clock")
 }
 

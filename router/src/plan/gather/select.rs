@@ -2,20 +2,23 @@
 //! runs the client's statement over them.
 
 use super::lower::{self, Treatment};
-use super::{Finish, Gather, broadcast, nested};
+use super::{Finish, Gather, broadcast, locked, nested};
 use crate::error::RouterError;
 use crate::parse::Statement;
 use crate::plan::pins::Pins;
-use crate::plan::survey::{LeafKind, Survey};
+use crate::plan::select::rows_of;
+use crate::plan::survey::{LeafId, LeafKind, Survey};
 use crate::plan::{Action, Effect, Plan, PlanContext, place, unsupported};
+use pg_query::protobuf::SelectStmt;
 use schema::Placement;
 
 /// The plan of a SELECT whose tables are in several places; `why` no shard can run it as it is.
 ///
 /// # Errors
-/// Statements that write or lock, and what [`lower::statement`] refuses.
+/// Statements that write, and what [`lower::statement`] and [`locked::plan`] refuse.
 pub fn plan(
     statement: &Statement,
+    select: &SelectStmt,
     survey: &Survey,
     pins: &Pins,
     effect: Effect,
@@ -27,9 +30,6 @@ pub fn plan(
     }
     if effect.writes {
         return Err(why.clone());
-    }
-    if survey.locks {
-        return Err(unsupported::for_update_over_shards());
     }
     let mut temporary = survey
         .facts
@@ -43,7 +43,10 @@ pub fn plan(
         return Err(unsupported::join_temporary_with_sharded(&relation.name));
     }
     let why = why.detail.clone().unwrap_or_else(|| why.message.clone());
-    let apart = apart(statement, survey, pins, &why, context);
+    if survey.locks {
+        return locked::plan(select, survey, effect, &why, context);
+    }
+    let apart = apart(statement, survey, pins, &why, context, &[]);
     let on_shards = broadcast::plan(statement, survey, pins, context)
         .or_else(|| levels_on_shards(statement, survey, context));
     let gather = match on_shards {
@@ -73,22 +76,24 @@ fn levels_on_shards(
 }
 
 /// What shards can begin is pulled as far as they get, every other table's rows as they are; one server finishes.
-fn apart(
+/// `marked`: the tables of the outermost FROM list whose rows say where they are.
+pub(super) fn apart(
     statement: &Statement,
     survey: &Survey,
     pins: &Pins,
     why: &str,
     context: &PlanContext<'_>,
+    marked: &[String],
 ) -> Result<Gather, RouterError> {
     let lifted = nested::lift(statement, survey, context).and_then(|lifted| {
         let survey = Survey::of(&lifted.statement.node, context).ok()?;
         let pins = Pins::of(&survey);
-        let rest = rows_apart(&lifted.statement, &survey, &pins, why, context);
+        let rest = rows_apart(&lifted.statement, &survey, &pins, why, context, marked);
         rest.ok().map(|rest| lifted.filled(rest))
     });
     match lifted {
         Some(gather) => Ok(gather),
-        None => rows_apart(statement, survey, pins, why, context),
+        None => rows_apart(statement, survey, pins, why, context, marked),
     }
 }
 
@@ -99,12 +104,25 @@ fn rows_apart(
     pins: &Pins,
     why: &str,
     context: &PlanContext<'_>,
+    marked: &[String],
 ) -> Result<Gather, RouterError> {
-    let treat = |leaf| match &survey.leaf(leaf).kind {
-        LeafKind::Table {
-            placement: Placement::Sharded { .. },
-            ..
-        } => Treatment::Pull,
+    let outermost = rows_of(survey, survey.root).and_then(|rows| rows.from.as_ref());
+    let outermost = outermost.filter(|_| !marked.is_empty());
+    let outermost = outermost.map(locked::leaves).unwrap_or_default();
+    let mark = |leaf: LeafId| {
+        let mut marks = marked.iter();
+        let mark = marks.position(|name| *name == survey.leaf(leaf).name);
+        mark.filter(|_| outermost.contains(&leaf))
+    };
+    let treat = |leaf| match (mark(leaf), &survey.leaf(leaf).kind) {
+        (Some(mark), _) => Treatment::PullMarked(mark),
+        (
+            None,
+            LeafKind::Table {
+                placement: Placement::Sharded { .. },
+                ..
+            },
+        ) => Treatment::Pull,
         _ => Treatment::PullInTransaction,
     };
     let lowered = lower::statement(statement, survey, pins, context, &treat)?.with_clock(context);

@@ -5,6 +5,7 @@ use pg_query::protobuf::{InsertStmt, Node, OnConflictAction, OnConflictClause, R
 use schema::{Relation, UniqueKey};
 
 use crate::error::RouterError;
+use crate::plan::fold::{self, KeyPart};
 use crate::plan::scope::{self, Found};
 use crate::plan::{PlanContext, names, sequence};
 
@@ -54,11 +55,13 @@ pub fn arbiters<'a>(
         return Ok(Vec::new());
     };
     let mut named = Vec::new();
-    for key in relation
-        .unique_keys
-        .iter()
-        .filter(|key| key.entries.is_some())
-    {
+    // Deferrable ones arbitrate nothing: PostgreSQL refuses those that are named.
+    let arbitrates = |key: &&UniqueKey| {
+        key.entries
+            .as_ref()
+            .is_some_and(|entries| !entries.deferrable)
+    };
+    for key in relation.unique_keys.iter().filter(arbitrates) {
         if conflict.infer.is_none() && is_new(insert, key, relation) {
             continue;
         }
@@ -81,8 +84,7 @@ fn names_key(conflict: &OnConflictClause, key: &UniqueKey, relation: &Relation) 
     }
     let elements = &infer.index_elems;
     if key.columns.is_empty() {
-        // Expressions: any that is named may be the key's.
-        return (!elements.iter().any(is_expression)).then_some(false);
+        return names_expressions(elements, key, relation);
     }
     let is_named = |column: &usize| {
         let name = &relation.columns[*column].name;
@@ -96,6 +98,34 @@ fn names_key(conflict: &OnConflictClause, key: &UniqueKey, relation: &Relation) 
         return Some(false);
     }
     (!key.partial && elements.iter().all(is_plain)).then_some(true)
+}
+
+/// Of a key over expressions: any that is named may be the key's, but for those that are understood.
+fn names_expressions(elements: &[Node], key: &UniqueKey, relation: &Relation) -> Option<bool> {
+    if !elements.iter().any(is_expression) {
+        return Some(false);
+    }
+    let parts = fold::parts(key, relation)?;
+    let named: Vec<KeyPart> = elements
+        .iter()
+        .map(|element| part_of(element, relation))
+        .collect::<Option<_>>()?;
+    let same = parts.iter().all(|part| named.contains(part))
+        && named.iter().all(|part| parts.contains(part));
+    match same {
+        true => (!key.partial && elements.iter().all(is_plain)).then_some(true),
+        false => Some(false),
+    }
+}
+
+fn part_of(element: &Node, relation: &Relation) -> Option<KeyPart> {
+    let Some(NodeEnum::IndexElem(element)) = element.node.as_ref() else {
+        return None;
+    };
+    match element.expr.as_deref() {
+        Some(expression) => fold::part(expression, relation),
+        None => relation.column(&element.name).map(KeyPart::Column),
+    }
 }
 
 /// Any operator class and collation of the column will do.

@@ -11,14 +11,14 @@ use schema::{DefaultValue, KeyType, Relation};
 use super::conflict::may_skip_rows;
 use super::query_source;
 use super::target::Target;
-use super::{Job, Planned, defaults, others, overrides};
+use super::{Job, Planned, defaults, others, overrides, upsert};
 use crate::error::RouterError;
 use crate::parse;
 use crate::plan::facts::Facts;
 use crate::plan::gather::print::{self, Holes};
-use crate::plan::insert_rows::{Destination, IdColumn, InsertRows, Parts, RowKey};
+use crate::plan::insert_rows::{Destination, IdColumn, InsertRows, Parts, RowKey, readable};
 use crate::plan::tokens::Tokens;
-use crate::plan::{Action, Effect, Plan, Split, names, sequence, unsupported, volatile};
+use crate::plan::{Action, Effect, Plan, names, sequence, unsupported, volatile};
 
 /// Where the rows are to stand in the printed INSERT, and where the names of its columns.
 const ROWS: &str = "oskol_inserted_rows";
@@ -33,7 +33,10 @@ pub fn plan(job: &Job<'_>, target: Option<&Target>, destination: Destination) ->
     let statement = parse::parse(&source_text)?
         .pop()
         .ok_or_else(unsupported::rewrite_not_possible)?;
-    let source = readable(crate::plan::plan_alone(&statement, job.context))?;
+    let source = readable(
+        crate::plan::plan_alone(&statement, job.context),
+        super::refusals::insert_select,
+    )?;
     let effect = Effect {
         pins: job.effect.pins || source.effect.pins,
         unpreparable: job.effect.unpreparable || source.effect.unpreparable,
@@ -46,8 +49,15 @@ pub fn plan(job: &Job<'_>, target: Option<&Target>, destination: Destination) ->
     };
     let listed = target.filter(|target| !ids.is_empty() && !target.is_explicit());
     let columns = listed.map_or_else(Vec::new, |target| all_names(&target.relation));
+    let upserts = match (target, &destination) {
+        (Some(target), Destination::ByKey(_)) => upsert::of_rows(job, &bare, target, &ids)?,
+        _ => None,
+    };
     let parts = parts(bare, target, &ids)?;
-    let reason = reason(&destination);
+    let reason = match &upserts {
+        Some((_, reason)) => reason.clone(),
+        None => reason(&destination),
+    };
     let rows = InsertRows {
         source: Rc::new(source),
         source_text,
@@ -58,7 +68,8 @@ pub fn plan(job: &Job<'_>, target: Option<&Target>, destination: Destination) ->
         at_once: at_once(job, target),
         client_parameters: job.facts.highest_parameter,
         may_skip_rows: may_skip_rows(job.insert),
-        is_update: false,
+        upserts: upserts.map(|(upserts, _)| upserts),
+        told_as: None,
     };
     Ok(Plan::new(
         Action::InsertRows(Box::new(rows)),
@@ -111,20 +122,15 @@ fn row_key(target: &Target, key: usize, key_type: KeyType) -> Result<RowKey, Rou
     if has_default && position.is_none() {
         return Err(super::refusals::key_default(&column.name));
     }
+    let given = RowKey::given(&target.relation, key, key_type, position);
     Ok(RowKey {
-        column: key,
-        position,
-        name: column.name.clone(),
-        key_type,
-        type_name: column.type_name.clone(),
-        has_length: column.type_modifier >= 0,
-        not_null: column.not_null,
         has_default,
+        ..given
     })
 }
 
 /// How many columns the query has, where no column list is written and that is known.
-fn reaches(job: &Job<'_>, target: &Target) -> Option<usize> {
+pub fn reaches(job: &Job<'_>, target: &Target) -> Option<usize> {
     match target.is_explicit() {
         true => Some(target.columns.len()),
         false => query_source::width(job),
@@ -189,20 +195,6 @@ fn check_rest(
         return Err(unsupported::reference_write_volatile(&culprit));
     }
     Ok(())
-}
-
-/// A plan whose rows the router can read.
-fn readable(plan: Plan) -> Planned {
-    match plan.action {
-        Action::Refuse(error) => Err(error),
-        Action::AnyShard
-        | Action::Home
-        | Action::ByKey(_)
-        | Action::Split(Split::Keys { .. } | Split::KeyArray { .. })
-        | Action::Scatter(_)
-        | Action::Gather(_) => Ok(plan),
-        _ => Err(super::refusals::insert_select()),
-    }
 }
 
 /// The columns that the router numbers.

@@ -47,7 +47,7 @@ fn on_the_shards(job: &Job<'_>, target: &Target, key: usize) -> Planned {
         ..job.effect
     };
     let spread = pushed_down::plan(job, target, key);
-    let plan = select::keyed(&survey, &Pins::of(&survey), effect, spread)?;
+    let plan = select::keyed(&survey, &Pins::of(&survey), effect, spread, job.context)?;
     with_ids(job, target, values, plan)
 }
 

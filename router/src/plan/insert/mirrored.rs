@@ -9,6 +9,7 @@ use super::target::Target;
 use crate::error::RouterError;
 use crate::plan::edits::Edits;
 use crate::plan::facts::Facts;
+use crate::plan::holds;
 use crate::plan::mirror::{self, Conflict, Mirror};
 use crate::plan::survey::Survey;
 use crate::plan::tokens::Tokens;
@@ -56,7 +57,9 @@ pub fn mirror(
         .functions
         .iter()
         .any(|call| job.context.snapshot.functions.contains_key(&call.name));
-    Ok(copying.into_mirror(visible, calls_users || job.others.local.is_some()))
+    let at_home = calls_users || job.others.local.is_some();
+    let holds = holds::of_added(&target.relation, job.facts, job.context);
+    Ok(copying.into_mirror(visible, at_home, holds))
 }
 
 /// What RETURNING knows the table by.

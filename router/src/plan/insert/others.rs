@@ -5,6 +5,7 @@ use schema::{Placement, Relation, RelationKind};
 
 use crate::error::RouterError;
 use crate::plan::facts::{Facts, Mention};
+use crate::plan::gather::print::INPUT;
 use crate::plan::scope::{self, Found};
 use crate::plan::{PlanContext, names, sequence};
 
@@ -47,6 +48,9 @@ fn only_home_sequences(facts: &Facts, context: &PlanContext<'_>) -> bool {
 
 impl Others {
     fn add(&mut self, table: &Mention, context: &PlanContext<'_>) {
+        if table.schema.is_none() && table.name.starts_with(INPUT) {
+            return;
+        }
         let name = || Some(table.name.clone());
         match scope::find_name(table.schema.as_deref(), &table.name, context) {
             Found::Temporary => {

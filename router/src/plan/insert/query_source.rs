@@ -212,7 +212,7 @@ fn type_node(name: &str) -> Result<TypeName, RouterError> {
 }
 
 /// The column's type without a length: an explicit cast to one cuts where an assignment raises an error.
-fn plain_type(column: &Column) -> String {
+pub fn plain_type(column: &Column) -> String {
     let full = column.type_name.as_str();
     if column.type_modifier < 0 {
         return full.to_owned();

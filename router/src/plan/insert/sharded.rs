@@ -9,7 +9,7 @@ use super::rows::{Layout, RowLayout};
 use super::target::{self, Target};
 use super::{
     Job, Planned, conflict, from_query, from_select, is_default, is_default_values, items,
-    key_value, others, rewrite, unnest, upsert,
+    key_value, lookup, others, rewrite, unnest, upsert,
 };
 use crate::error::RouterError;
 use crate::plan::edits::Edits;
@@ -24,6 +24,9 @@ pub fn plan(job: &Job<'_>, target: &Target, key: usize, key_type: KeyType) -> Pl
     let rows = match super::values(job.insert) {
         Some(select) if !from_select::reads_by_key(job) => select.values_lists.as_slice(),
         None if is_default_values(job.insert) => &[],
+        _ if has_arbiters(job, target)? => {
+            return from_query::into_sharded(job, target, key, key_type);
+        }
         _ => match unnest::plan(job, target, key, key_type) {
             Some(planned) => return planned,
             None => return from_select::into_sharded(job, target, key, key_type),
@@ -59,9 +62,17 @@ pub fn plan(job: &Job<'_>, target: &Target, key: usize, key_type: KeyType) -> Pl
     }
 }
 
-/// A PostgreSQL can compute the key, before the row's shard is chosen.
+/// ON CONFLICT may be about a row of another shard.
+fn has_arbiters(job: &Job<'_>, target: &Target) -> Result<bool, RouterError> {
+    Ok(!conflict::arbiters(job.insert, &target.relation)?.is_empty())
+}
+
+/// A PostgreSQL can compute the key, before the row's shard is chosen, or the value that ON CONFLICT is about.
 fn is_computable(refused: &RouterError) -> bool {
-    matches!(refused.id, "insert-key-unknown" | "insert-key-default")
+    matches!(
+        refused.id,
+        "insert-key-unknown" | "insert-key-default" | "conflict-elsewhere"
+    )
 }
 
 /// An INSERT whose rows each need a shard.
@@ -79,7 +90,17 @@ impl Keyed<'_> {
             let tokens = Tokens::of(&self.job.statement.text);
             let edits = self.target.edits(self.job, &tokens, rows)?;
             let divided = self.divided(rows, &tokens, &edits)?;
-            return upsert::plan(self.job, self.target, rows, divided, &arbiters);
+            let mut plan = upsert::plan(self.job, self.target, rows, divided, &arbiters)?;
+            if let Action::Upsert(upsert) = &mut plan.action {
+                let layout = Layout::of(&tokens, self.job.insert, rows.len());
+                let rows = layout
+                    .iter()
+                    .flat_map(|layout| rows.iter().zip(&layout.rows));
+                let rows: Vec<(&Node, &RowLayout)> = rows.collect();
+                upsert.lookups =
+                    lookup::all(self.job, self.target, &arbiters, &rows, &edits, &tokens);
+            }
+            return Ok(plan);
         }
         if let ([row], false, false) = (
             rows,

@@ -6,6 +6,8 @@ use pg_query::protobuf::{Node, SelectStmt, a_const};
 
 use crate::error::RouterError;
 use crate::merge::RowCount;
+use crate::plan::key::{self, Constant, KeyExpr};
+use crate::plan::scope::{INT2, INT4, INT8};
 use crate::plan::unsupported;
 
 /// Both clauses; `None` where there is none, or it is ALL or NULL.
@@ -87,11 +89,48 @@ fn count(node: Option<&Node>) -> Result<Option<RowCount>, RouterError> {
     match node.node.as_ref() {
         Some(NodeEnum::AConst(constant)) if constant.isnull => Ok(None),
         Some(NodeEnum::AConst(constant)) => constant_count(constant.val.as_ref()).map(Some),
+        Some(NodeEnum::TypeCast(_)) => cast_count(node),
         Some(NodeEnum::ParamRef(parameter)) => u16::try_from(parameter.number)
             .map(|number| Some(RowCount::Parameter(number)))
             .map_err(|_| unsupported::limit_expression()),
         _ => Err(unsupported::limit_expression()),
     }
+}
+
+/// `'7'::int8`, `7::int4`, `NULL::int8`: what the cast gives is known here.
+fn cast_count(node: &Node) -> Result<Option<RowCount>, RouterError> {
+    let Some(KeyExpr::Literal {
+        negative: false,
+        cast_to: Some(to),
+        value,
+        ..
+    }) = key::read(node)
+    else {
+        return Err(unsupported::limit_expression());
+    };
+    let most = match to {
+        INT2 => i64::from(i16::MAX),
+        INT4 => i64::from(i32::MAX),
+        INT8 => i64::MAX,
+        _ => return Err(unsupported::limit_expression()),
+    };
+    let number = match value {
+        Constant::Null => return Ok(None),
+        Constant::Integer(number) => Some(number),
+        Constant::String(text) => digits(&text),
+        Constant::Numeric(_) | Constant::Boolean(_) => None,
+    };
+    let number = number.filter(|number| *number <= most);
+    number
+        .and_then(|number| u64::try_from(number).ok())
+        .map(|number| Some(RowCount::Constant(number)))
+        .ok_or_else(unsupported::limit_expression)
+}
+
+/// Plain digits only: of whatever else PostgreSQL may read as a number the shards are not asked.
+fn digits(text: &str) -> Option<i64> {
+    let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    plain.then(|| text.parse().ok())?
 }
 
 fn constant_count(constant: Option<&a_const::Val>) -> Result<RowCount, RouterError> {
@@ -102,6 +141,10 @@ fn constant_count(constant: Option<&a_const::Val>) -> Result<RowCount, RouterErr
             .parse::<i64>()
             .ok()
             .and_then(|number| u64::try_from(number).ok()),
+        // A literal of no type is read as int8 here.
+        Some(a_const::Val::Sval(text)) => {
+            digits(&text.sval).and_then(|number| u64::try_from(number).ok())
+        }
         _ => None,
     };
     number

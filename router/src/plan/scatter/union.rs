@@ -33,6 +33,8 @@ pub(super) fn plan(
         merge: Merge::Concatenate { limit, offset },
         why,
         entry: None,
+        listed: None,
+        routed: None,
     }))
 }
 

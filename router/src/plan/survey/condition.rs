@@ -4,11 +4,14 @@ use pg_query::NodeEnum;
 use pg_query::protobuf::{AExpr, AExprKind, BoolExprType, Node, SubLink, SubLinkType};
 
 use super::listed::{array, is_comparable, is_same_value, read_all};
-use super::{Builder, Conditions, Fact, Family, KeyList, KeyValue, ListedKeys, Sub, Term, ValueId};
+use super::{
+    Builder, Conditions, Fact, Family, FoldedValue, KeyList, KeyValue, ListedKeys, Sub, Term,
+    ValueId,
+};
 use crate::error::RouterError;
 use crate::plan::KeyExpr;
-use crate::plan::key;
 use crate::plan::scope::{qualified, string};
+use crate::plan::{fold, key};
 
 impl Builder<'_> {
     pub(super) fn conditions(&mut self, node: Option<&Node>) -> Result<Conditions, RouterError> {
@@ -58,7 +61,15 @@ impl Builder<'_> {
                     .zip(right)
                     .for_each(|(left, right)| self.equals(left, right, into));
             }
-            (None, None) => into.facts.extend(self.fact(left, right)),
+            (None, None) => match self.fact(left, right) {
+                Some(fact) => into.facts.push(fact),
+                None => {
+                    let folded = self
+                        .folded(left, right)
+                        .or_else(|| self.folded(right, left));
+                    into.folded.extend(folded);
+                }
+            },
             _ => {}
         }
     }
@@ -70,6 +81,24 @@ impl Builder<'_> {
             (None, Some(column)) => self.equal_value(column, left),
             (None, None) => None,
         }
+    }
+
+    /// `lower(column) = value`, which an expression of a unique key may be about.
+    fn folded(&mut self, call: &Node, value: &Node) -> Option<FoldedValue> {
+        let (fold, argument) = fold::call(call)?;
+        let column = self.column_term(argument)?;
+        (self.family(column)? == Family::Text).then_some(())?;
+        let (value_fold, value) = match fold::call(value) {
+            Some((fold, inner)) => (Some(fold), inner),
+            None => (None, value),
+        };
+        let value = self.add_value(key::read(value)?, Family::Text)?;
+        Some(FoldedValue {
+            column,
+            fold,
+            value,
+            value_fold,
+        })
     }
 
     pub(super) fn equal_columns(&self, left: Term, right: Term) -> Option<Fact> {

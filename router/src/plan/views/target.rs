@@ -50,6 +50,32 @@ pub(super) fn table(
     })
 }
 
+/// The table behind `view`, and which of its columns each of the view's is. `None`: the view is more than some columns
+/// and rows of one sharded table.
+pub(in crate::plan) fn columns_behind(
+    view: &Relation,
+    context: &PlanContext<'_>,
+) -> Option<(std::sync::Arc<Relation>, Vec<usize>)> {
+    let text = &view.view.as_ref()?.definition;
+    let Some(NodeEnum::SelectStmt(select)) = parse::parse_at(text, 0).ok()? else {
+        return None;
+    };
+    let (table, alias) = only_table(&select, context)?;
+    let plain = Facts::of(&select).sublinks == 0
+        && !view.has_user_triggers
+        && view.calls.is_empty()
+        && matches!(scope::placement(&table, context), Placement::Sharded { .. })
+        && select.target_list.len() == view.columns.len();
+    let columns = select.target_list.iter();
+    let columns: Option<Vec<usize>> = columns
+        .map(|target| table.column(plain_column(target, &alias)?))
+        .collect();
+    let columns = columns.filter(|_| plain)?;
+    let mut known = std::collections::HashSet::new();
+    let once = columns.iter().all(|column| known.insert(*column));
+    once.then_some((table, columns))
+}
+
 /// `SELECT ... FROM table [WHERE ...]` and nothing else; the table and what its columns are qualified with.
 fn only_table(
     select: &SelectStmt,

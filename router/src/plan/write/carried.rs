@@ -139,6 +139,8 @@ fn finished(
         merge: whole(job.effect.returns_rows),
         why: String::new(),
         entry: None,
+        listed: None,
+        routed: None,
     });
     let finish = print::cut(text.as_ref().unwrap_or(&lowered.text), &lowered.holes);
     let place = Finish::Shards {

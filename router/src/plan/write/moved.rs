@@ -8,9 +8,10 @@ use std::rc::Rc;
 
 use pg_query::NodeEnum;
 use pg_query::protobuf::{
-    DeleteStmt, InsertStmt, Node, OverridingKind, ReturningClause, TypeCast, TypeName, UpdateStmt,
+    DeleteStmt, InsertStmt, MultiAssignRef, Node, OverridingKind, ReturningClause, TypeCast,
+    TypeName, UpdateStmt,
 };
-use schema::{DefaultValue, Relation};
+use schema::{Column, DefaultValue, Relation};
 
 use super::Job;
 use super::inserted::assigned;
@@ -19,8 +20,8 @@ use crate::parse;
 use crate::plan::facts::Facts;
 use crate::plan::gather::{print, tree};
 use crate::plan::insert::parts_of;
-use crate::plan::insert_rows::{Destination, InsertRows, RowKey};
-use crate::plan::{Action, Plan, Split, sequence, unsupported};
+use crate::plan::insert_rows::{Destination, InsertRows, RowKey, readable};
+use crate::plan::{Action, Plan, sequence, unsupported};
 
 /// The plan, where the statement sets the shard key of its table.
 pub(super) fn plan(job: &Job<'_>) -> Result<Plan, RouterError> {
@@ -45,7 +46,8 @@ pub(super) fn plan(job: &Job<'_>) -> Result<Plan, RouterError> {
         at_once: true,
         client_parameters: job.survey.facts.highest_parameter,
         may_skip_rows: false,
-        is_update: true,
+        upserts: None,
+        told_as: Some("UPDATE"),
     };
     let reason = "rows that get another shard key are moved to its shard";
     Ok(Plan::new(
@@ -82,9 +84,10 @@ fn check_statement(job: &Job<'_>, update: &UpdateStmt) -> Result<(), RouterError
         return Err(unsupported::shard_key_of_table(view, "It is a view."));
     }
     let returning = Facts::of(&update.returning_clause);
-    let elsewhere = !update.from_clause.is_empty()
-        || update.with_clause.is_some()
-        || job.survey.writes.len() > 1
+    // What RETURNING says of other tables is gone when the new row is inserted.
+    let reads_others = !update.from_clause.is_empty() || update.with_clause.is_some();
+    let elsewhere = job.survey.writes.len() > 1
+        || reads_others && update.returning_clause.is_some()
         || returning.sublinks > 0;
     if elsewhere {
         return Err(unsupported::shard_key_with_others());
@@ -108,7 +111,7 @@ fn stored(relation: &Relation) -> impl Iterator<Item = usize> + '_ {
         .map(|(index, _)| index)
 }
 
-/// `DELETE FROM table WHERE condition RETURNING` the columns of the new rows.
+/// `DELETE FROM table USING others WHERE condition RETURNING` the columns of the new rows.
 fn taken_away(
     update: &UpdateStmt,
     relation: &Relation,
@@ -124,12 +127,13 @@ fn taken_away(
     }
     let delete = DeleteStmt {
         relation: update.relation.clone(),
+        using_clause: update.from_clause.clone(),
+        with_clause: update.with_clause.clone(),
         where_clause: update.where_clause.clone(),
         returning_clause: Some(ReturningClause {
             exprs: values,
             ..ReturningClause::default()
         }),
-        ..DeleteStmt::default()
     };
     print::text(&NodeEnum::DeleteStmt(Box::new(delete)))
 }
@@ -156,18 +160,48 @@ fn new_value(
         .as_deref()
         .filter(|_| target.indirection.is_empty())
         .ok_or_else(failed)?;
-    if matches!(
-        value.node,
-        Some(NodeEnum::SetToDefault(_) | NodeEnum::MultiAssignRef(_))
-    ) {
-        return Err(failed());
-    }
+    let value = match value.node.as_ref() {
+        Some(NodeEnum::MultiAssignRef(part)) => part_of(part).ok_or_else(failed)?,
+        _ => value.clone(),
+    };
+    let value = match value.node.as_ref() {
+        Some(NodeEnum::SetToDefault(_)) => default_of(column)?,
+        _ => value,
+    };
     let cast = TypeCast {
-        arg: Some(Box::new(value.clone())),
+        arg: Some(Box::new(value)),
         type_name: Some(type_without_length(&column.type_name)?),
         location: -1,
     };
     Ok(tree::node(NodeEnum::TypeCast(Box::new(cast))))
+}
+
+/// What DEFAULT is. No id: the DELETE that gives the values runs on every shard.
+fn default_of(column: &Column) -> Result<Node, RouterError> {
+    let failed = unsupported::shard_key_form;
+    let text = match &column.default {
+        DefaultValue::None => "NULL",
+        DefaultValue::Expression { text, .. } => text,
+        _ => return Err(failed()),
+    };
+    let parsed = parse::parse(&format!("SELECT {text}"))?.pop();
+    let Some(NodeEnum::SelectStmt(select)) = parsed.map(|statement| statement.node) else {
+        return Err(failed());
+    };
+    let target = select.target_list.into_iter().next().ok_or_else(failed)?;
+    match target.node {
+        Some(NodeEnum::ResTarget(target)) => Ok(*target.val.ok_or_else(failed)?),
+        _ => Err(failed()),
+    }
+}
+
+/// The value of one column in `(a, b) = (x, y)`.
+fn part_of(part: &MultiAssignRef) -> Option<Node> {
+    let NodeEnum::RowExpr(row) = part.source.as_deref()?.node.as_ref()? else {
+        return None;
+    };
+    let place = usize::try_from(part.colno).ok()?.checked_sub(1)?;
+    row.args.get(place).cloned()
 }
 
 fn type_without_length(name: &str) -> Result<TypeName, RouterError> {
@@ -223,28 +257,14 @@ fn source(job: &Job<'_>, text: &str) -> Result<Plan, RouterError> {
     let statement = parse::parse(text)?
         .pop()
         .ok_or_else(unsupported::rewrite_not_possible)?;
-    let plan = crate::plan::plan_alone(&statement, job.context);
-    match plan.action {
-        Action::Refuse(error) => Err(error),
-        Action::ByKey(_)
-        | Action::Split(Split::Keys { .. } | Split::KeyArray { .. })
-        | Action::Scatter(_)
-        | Action::Gather(_) => Ok(plan),
-        _ => Err(unsupported::shard_key_form()),
-    }
+    readable(
+        crate::plan::plan_alone(&statement, job.context),
+        unsupported::shard_key_form,
+    )
 }
 
 fn row_key(job: &Job<'_>, relation: &Relation, columns: &[usize]) -> Option<RowKey> {
     let (key, key_type) = job.survey.leaf(job.target).shard_key()?;
-    let column = relation.columns.get(key)?;
-    Some(RowKey {
-        column: key,
-        position: columns.iter().position(|it| *it == key),
-        name: column.name.clone(),
-        key_type,
-        type_name: column.type_name.clone(),
-        has_length: column.type_modifier >= 0,
-        not_null: column.not_null,
-        has_default: false,
-    })
+    let position = columns.iter().position(|it| *it == key);
+    Some(RowKey::given(relation, key, key_type, position))
 }

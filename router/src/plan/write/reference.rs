@@ -10,6 +10,7 @@ use crate::parse::Statement;
 use crate::plan::edits::Edits;
 use crate::plan::gather::lower::{self, Treatment};
 use crate::plan::gather::{Finish, Gather, print};
+use crate::plan::holds::{self, Holds};
 use crate::plan::mirror::{self, Copying, Mirror};
 use crate::plan::pins::Pins;
 use crate::plan::place::Place;
@@ -43,6 +44,7 @@ impl Write<'_> {
             let broadcast = Broadcast {
                 rewrite: None,
                 mirror: None,
+                holds: self.holds()?,
             };
             return Ok(self.broadcast(broadcast, "a reference table is written on every shard"));
         };
@@ -140,6 +142,7 @@ impl Write<'_> {
         Ok(Broadcast {
             rewrite: Some(rewrite),
             mirror: Some(mirror),
+            holds: self.holds()?,
         })
     }
 
@@ -160,7 +163,14 @@ impl Write<'_> {
     fn mirror(&self, copying: Copying) -> Result<Mirror, RouterError> {
         let outputs = self.survey.query(self.survey.root).outputs.as_ref();
         let visible = outputs.ok_or_else(unsupported::rewrite_not_possible)?.len();
-        Ok(copying.into_mirror(visible, self.place == Place::Home))
+        Ok(copying.into_mirror(visible, self.place == Place::Home, self.holds()?))
+    }
+
+    fn holds(&self) -> Result<Holds, RouterError> {
+        let target = self
+            .relation()
+            .ok_or_else(unsupported::syntax_not_understood)?;
+        Ok(holds::of_found(target, &self.survey.facts, self.context))
     }
 
     fn copying(&self, relation: &Relation) -> Result<Copying, RouterError> {

@@ -22,6 +22,7 @@ use wire::frontend::{StatementOrPortal, write};
 use wire::{Format, ProtocolError};
 
 use super::super::cleanup::RECOVERY_LIMIT;
+use super::super::collecting::queue_collect;
 use super::super::fault::Fault;
 use super::super::lease::queue_begin;
 use super::super::oids::parameters;
@@ -90,8 +91,17 @@ impl Session {
             Box::pin(self.isolate(shards)).await?;
         }
         let mut branches = SmallVec::new();
+        let stands_alone =
+            self.transaction.state == State::Idle && self.transaction.branches.is_empty();
         for shard in shards {
-            let index = self.branch(*shard).await?;
+            let index = match self.branch(*shard).await {
+                // Nothing was sent on those that are leased.
+                Err(fault) if stands_alone => {
+                    self.release().await;
+                    return Err(fault);
+                }
+                index => index?,
+            };
             self.transaction.branches[index].isolated =
                 self.transaction.isolation != Isolation::ReadCommitted;
             let replays = self.transaction.state != State::Idle
@@ -130,6 +140,10 @@ impl Session {
         let mut slots = Slots::new();
         if in_transaction && !branch.begun {
             queue_begin(branch, &mut slots);
+        }
+        if branch.must_be_told {
+            let token = self.space.state.token_of(branch.server.shard);
+            queue_collect(branch, &token, self.transaction.collects, &mut slots);
         }
         let translated =
             oids.and_then(|oids| parameters::translated(request.parameters, request.types, oids));

@@ -8,12 +8,17 @@ use wire::backend::{CommandComplete, tag};
 
 use super::super::fault::Fault;
 use super::super::state::Session;
+use super::super::transaction::State;
 use super::Invocation;
 use super::asking::{Asked, Notices};
 use super::by_key::Filled;
+use super::calls::Call;
 use super::reply::Reply;
 use crate::error::RouterError;
-use crate::plan::{Broadcast, Effect};
+use crate::plan::holds::Holds;
+use crate::plan::{Broadcast, Effect, Isolation};
+
+const HOLD: &str = "SELECT oskol.hold_writers($1, $2)";
 
 /// What came of a statement that must do the same everywhere.
 #[derive(Debug, Default)]
@@ -39,6 +44,7 @@ impl Session {
         if let Some(mirror) = &broadcast.mirror {
             return Box::pin(self.mirror(mirror, &filled, effect, invocation)).await;
         }
+        self.hold_writers(&broadcast.holds).await?;
         self.open_around();
         let shards = self.space.state.map.shards().to_vec();
         let mut reply = Reply::to(invocation);
@@ -58,6 +64,39 @@ impl Session {
             self.unless_called_off(&mut asked, heard).await?;
         }
         self.reply_complete(reply, &same.complete).await
+    }
+
+    /// Waits until nobody else writes to these tables on any shard, and keeps it so to the end of the transaction.
+    ///
+    /// The lowest shard goes first, as with the rows: who has the tables there has no rival on the others.
+    pub(super) async fn hold_writers(&mut self, holds: &Holds) -> Result<(), Fault> {
+        let stands_alone = self.transaction.state == State::Idle || self.transaction.implicit;
+        let passes = |writes: bool| writes && holds.only_adds && stands_alone;
+        let tables: Vec<(&String, bool)> = holds
+            .tables
+            .iter()
+            .map(|(table, writes)| (table, *writes))
+            .filter(|(_, writes)| !passes(*writes))
+            .collect();
+        if tables.is_empty() {
+            return Ok(());
+        }
+        self.open_around();
+        // Snapshots of one moment see the same rows everywhere.
+        if self.transaction.isolation != Isolation::ReadCommitted {
+            return Ok(());
+        }
+        let list = serde_json::json!(tables).to_string();
+        let shards = self.space.state.map.shards().to_vec();
+        let (first, others) = shards.split_at(1.min(shards.len()));
+        for group in [first, others] {
+            let calls = group.iter().map(|shard| Call {
+                shard: *shard,
+                arguments: vec![&list],
+            });
+            self.call(HOLD, &calls.collect::<Vec<_>>()).await?;
+        }
+        Ok(())
     }
 
     /// Reads shards that have been asked the same to their end: rows of the home shard go to the

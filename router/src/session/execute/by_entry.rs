@@ -31,6 +31,9 @@ impl Session {
         effect: Effect,
         invocation: &Invocation<'_>,
     ) -> Result<bool, Fault> {
+        if route.deferrable && self.transaction.owes {
+            return Ok(false);
+        }
         let Some(shard) = self.shard_by_entry(route, invocation).await? else {
             return Ok(false);
         };
@@ -70,7 +73,8 @@ impl Session {
         entry: &EntryOf,
     ) -> Result<Option<BucketId>, Fault> {
         let shard = self.space.state.map.shard(entry.bucket);
-        let types: Vec<u32> = route.columns.iter().map(|(_, key)| widest(*key)).collect();
+        let types = route.columns.iter().map(|column| widest(column.key_type));
+        let types: Vec<u32> = types.collect();
         let identity = self.identity(&look_up(route), &types);
         let values = entry.values.iter();
         let parameters: Vec<_> = values
@@ -111,7 +115,7 @@ fn bucket_of(row: &Bytes) -> Option<BucketId> {
 }
 
 /// The type that values of this kind are compared in: what does not fit the column equals no entry.
-fn widest(key_type: KeyType) -> u32 {
+pub(super) fn widest(key_type: KeyType) -> u32 {
     match key_type {
         KeyType::Int2 | KeyType::Int4 | KeyType::Int8 => KeyType::Int8.oid(),
         KeyType::Text | KeyType::Varchar => KeyType::Text.oid(),

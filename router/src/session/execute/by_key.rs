@@ -91,6 +91,7 @@ impl Session {
             self.forward_text(index, text, invocation).await?;
             return Ok(());
         }
+        self.tell_collects(index);
         let server = &mut self.transaction.branches[index].server;
         server.queue_query(text.as_bytes());
         server.count_statement();

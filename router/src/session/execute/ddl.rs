@@ -1,8 +1,12 @@
 //! Statements that change all shards alike, in one global transaction: under the cluster's lock for
 //! DDL, on the home shard first, whose reply is the client's, then on the others at once.
 
+mod concurrently;
 mod fill;
+pub(super) mod history;
+mod index;
 mod outside;
+mod timeouts;
 
 use std::rc::Rc;
 
@@ -53,9 +57,11 @@ impl Session {
         if ddl.changes_entries {
             self.enter_all_rows().await?;
         }
+        let mut validated = Vec::new();
         if let Some(validation) = &ddl.validation {
-            Box::pin(self.validate(validation, &before)).await?;
+            validated = Box::pin(self.validate(validation, &before)).await?;
         }
+        self.record(ddl, invocation, &complete, &validated).await?;
         self.out.extend_from_slice(&complete);
         Ok(())
     }

@@ -5,7 +5,7 @@
 mod tried;
 mod violation;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
 use bytes::BytesMut;
@@ -17,12 +17,17 @@ use super::super::state::Session;
 use super::Invocation;
 use super::calls::Call;
 use crate::plan::{Effect, Plan};
-pub(super) use tried::{Conflict, Entered, one_form};
+pub(super) use tried::{Conflict, Entered, one_form, one_form_of};
 
 /// Changes that are read from one shard at a time: the bound of what is held in memory.
 const BATCH: usize = 10_000;
 
+/// After so many of one statement the log tells how far it is.
+const TOLD: usize = 10 * BATCH;
+
 const TAKE: &str = "SELECT * FROM oskol.take_changes($1, $2, $3, $4)";
+
+const NET: &str = "SELECT oskol.net_changes($1)";
 
 /// What is written on one shard: by the key's number, so that every transaction takes locks in the same order.
 type OnShard = BTreeMap<u32, Lists>;
@@ -71,6 +76,18 @@ impl Session {
         in_string: bool,
     ) -> Result<(), Fault> {
         self.open_around();
+        self.begin_collecting();
+        let outcome = self.run_and_settle(plan, invocation, in_string).await;
+        self.end_collecting();
+        outcome
+    }
+
+    async fn run_and_settle(
+        &mut self,
+        plan: &Rc<Plan>,
+        invocation: &Invocation<'_>,
+        in_string: bool,
+    ) -> Result<(), Fault> {
         self.held_complete = Some(BytesMut::new());
         let outcome = self.run_planned(plan, invocation, in_string).await;
         let held = self.held_complete.take().unwrap_or_default();
@@ -108,7 +125,7 @@ impl Session {
     pub(super) async fn enter_changes(&mut self) -> Result<(), Fault> {
         let (first, unread) = self.take_first().await?;
         if unread.is_empty() {
-            return self.enter(first).await;
+            return self.enter(net(first)).await;
         }
         let (come, gone): (Vec<_>, Vec<_>) = first.into_iter().partition(|change| change.adds);
         self.enter(gone).await?;
@@ -117,15 +134,52 @@ impl Session {
         self.enter_rest(&unread, Which::Come).await
     }
 
+    /// Has the branches forget what was made and taken away again.
+    pub(super) async fn net_changes(&mut self) -> Result<(), Fault> {
+        let shards = self.noting_branches().into_iter();
+        let shards = shards.map(|index| self.transaction.branches[index].server.shard);
+        let calls: Vec<Call<'_>> = shards
+            .map(|shard| Call {
+                shard,
+                arguments: Vec::new(),
+            })
+            .collect();
+        self.call(NET, &calls).await?;
+        Ok(())
+    }
+
     /// Enters the rows of a table whose unique keys begin to be kept.
     ///
     /// # Errors
     /// A value is there twice, as PostgreSQL says it of a unique index that cannot be created.
     pub(super) async fn enter_all_rows(&mut self) -> Result<(), Fault> {
-        self.enter_changes().await.map_err(|fault| match fault {
-            Fault::Shard(message) => Fault::Shard(violation::of_new_index(message)),
-            other => other,
-        })
+        self.enter_changes().await.map_err(of_new_index)
+    }
+
+    /// Makes the entries of rows that were there before a key was kept. Each has its value's bucket and is a JSON array.
+    ///
+    /// # Errors
+    /// As [`Self::enter_all_rows`].
+    pub(super) async fn fill_entries(
+        &mut self,
+        number: u32,
+        entries: Vec<(BucketId, String)>,
+    ) -> Result<(), Fault> {
+        let mut shards: BTreeMap<ShardId, Vec<String>> = BTreeMap::new();
+        for (bucket, entry) in entries {
+            let shard = self.space.state.map.shard(bucket);
+            shards.entry(shard).or_default().push(entry);
+        }
+        let sql = format!("SELECT oskol.fill_{number}($1, $2::json)");
+        for (shard, entries) in shards {
+            let index = self.join(shard).await?;
+            self.transaction.branches[index].wrote = true;
+            let list = format!("[{}]", entries.join(","));
+            let arguments = vec![list.as_str()];
+            let filled = self.call(&sql, &[Call { shard, arguments }]).await;
+            filled.map_err(|fault| of_new_index(self.in_users_words(fault)))?;
+        }
+        Ok(())
     }
 
     /// The first changes of each branch, and the branches that have more.
@@ -143,12 +197,17 @@ impl Session {
 
     async fn enter_rest(&mut self, branches: &[usize], which: Which) -> Result<(), Fault> {
         for &index in branches {
-            let mut after = 0;
+            let (mut after, mut entered) = (0, 0);
             loop {
                 let changes = self.take_changes(index, which, after).await?;
                 let Some(last) = changes.last() else { break };
                 after = last.sequence;
+                entered += changes.len();
                 self.enter(changes).await?;
+                if entered % TOLD == 0 {
+                    let shard = self.transaction.branches[index].server.shard;
+                    tracing::info!(%shard, entered, ?which, "entries of many rows are written");
+                }
             }
         }
         Ok(())
@@ -191,11 +250,7 @@ impl Session {
     async fn enter_as_told(&mut self, changes: Vec<Change>) -> Result<(), Fault> {
         for (shard, keys) in self.by_shard(changes) {
             let index = self.join(shard).await?;
-            let writes = Effect {
-                writes: true,
-                ..Effect::default()
-            };
-            self.note_effect(index, writes);
+            self.transaction.branches[index].wrote = true;
             for (number, lists) in &keys {
                 let [gone, come] =
                     [&lists.gone, &lists.come].map(|list| format!("[{}]", list.join(",")));
@@ -230,6 +285,45 @@ impl Session {
         let snapshot = self.current_space().snapshot();
         violation::in_users_words(message, snapshot).map_or(fault, Fault::Shard)
     }
+}
+
+pub(super) fn writes() -> Effect {
+    Effect {
+        writes: true,
+        ..Effect::default()
+    }
+}
+
+fn of_new_index(fault: Fault) -> Fault {
+    match fault {
+        Fault::Shard(message) => Fault::Shard(violation::of_new_index(message)),
+        other => other,
+    }
+}
+
+/// Without what was made and taken away again, by a function's statements one after another.
+fn net(changes: Vec<Change>) -> Vec<Change> {
+    if changes.iter().all(|change| change.adds) {
+        return changes;
+    }
+    let mut sums: HashMap<(u32, String), i32> = HashMap::new();
+    for change in &changes {
+        let sum = sums.entry((change.number, change.entry.clone()));
+        *sum.or_default() += if change.adds { 1 } else { -1 };
+    }
+    // An entry is there once or not at all, so what is left of it is one step.
+    let mut changes = changes;
+    changes.retain(|change| {
+        let sum = sums.get_mut(&(change.number, change.entry.clone()));
+        sum.is_none_or(|sum| {
+            let stays = if change.adds { *sum > 0 } else { *sum < 0 };
+            if stays {
+                *sum -= if change.adds { 1 } else { -1 };
+            }
+            stays
+        })
+    });
+    changes
 }
 
 impl Change {

@@ -33,6 +33,15 @@ impl Session {
                 .explain_gather(gather, explain, plan.effect, invocation)
                 .await;
         }
+        if let Action::InParts(in_parts) = &explain.inner.action {
+            if !is_text {
+                return Err(format_over_shards(&explain.format).into());
+            }
+            if explain.analyze {
+                check_analyze(&explain.inner)?;
+            }
+            return self.explain_in_parts(in_parts, explain, invocation).await;
+        }
         if let Action::InsertRows(insert) = &explain.inner.action {
             if !is_text {
                 return Err(format_over_shards(&explain.format).into());
@@ -53,9 +62,26 @@ impl Session {
                 .zip(Some(route)),
             None => None,
         };
+        let list = match &explain.inner.action {
+            Action::Scatter(scatter) => scatter.listed.as_ref(),
+            _ => None,
+        };
+        let listed = match list {
+            Some(list) => self.rows_by_list(list, invocation).await?.zip(Some(list)),
+            None => None,
+        };
         let mut account = self.account(&explain.inner, invocation)?;
         if let Some((shard, route)) = routed {
             account.goes_by_entry(shard, &route.name);
+        }
+        if let Some((rows, list)) = listed {
+            account.goes_by_list(rows.shards, &list.name);
+        }
+        if let Action::Scatter(scatter) = &explain.inner.action
+            && let (Some(route), false) = (&scatter.routed, account.goes_by_unique_key())
+        {
+            let shards = self.routed_shards(route, invocation).await?;
+            account.goes_by_routing_index(shards, &route.name);
         }
         account.single_shard = explain.single_shard.as_deref();
         if explain.analyze {
@@ -165,6 +191,7 @@ fn check_analyze(inner: &Plan) -> Result<(), RouterError> {
         Action::Broadcast(broadcast) => broadcast.rewrite.is_some() || broadcast.mirror.is_some(),
         Action::Split(Split::Insert(_) | Split::Unnest(_))
         | Action::InsertRows(_)
+        | Action::InParts(_)
         | Action::Upsert(_)
         | Action::Ddl(_) => true,
         _ => false,

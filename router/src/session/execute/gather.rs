@@ -10,6 +10,7 @@ mod element;
 mod explained;
 mod finish;
 mod load;
+mod locked;
 mod original;
 mod position;
 mod pull;
@@ -29,6 +30,7 @@ pub(in crate::session) use element::Element;
 pub(in crate::session) use original::Original;
 pub(in crate::session::execute) use position::without_position;
 use pull::Pulled;
+pub(in crate::session::execute) use pull::text_formats;
 use values::Work;
 
 impl Session {
@@ -39,6 +41,10 @@ impl Session {
         effect: Effect,
         invocation: &Invocation<'_>,
     ) -> Result<(), Fault> {
+        if let Finish::Locked { home, locks } = &gather.place {
+            let locks = (locks, *home);
+            return Box::pin(self.gather_locked(gather, locks, effect, invocation)).await;
+        }
         let cancels_before = self.shared.cancels.get();
         let original = self.original_description(invocation).await?;
         if effect.writes {
@@ -67,7 +73,9 @@ impl Session {
             self.pull_those(work, true).await?;
         }
         match &work.gather.place {
-            Finish::Apart { home } => self.finish_apart(work, *home).await?,
+            Finish::Apart { home } | Finish::Locked { home, .. } => {
+                self.finish_apart(work, *home).await?;
+            }
             Finish::Shards { source, merge, .. } => {
                 self.finish_on_shards(work, source, merge).await?;
             }

@@ -201,6 +201,7 @@ impl Session {
             if let Some(index) = self.transaction.find(*shard) {
                 let end = if *used { KEEP } else { LET_GO };
                 self.run_quietly(index, end).await?;
+                self.transaction.branches[index].told = 0;
             }
         }
         Ok(())

@@ -9,6 +9,7 @@ mod deal;
 mod explained;
 mod keys;
 mod source;
+mod upserts;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
@@ -28,6 +29,7 @@ use super::gather::Original;
 use super::reply::Reply;
 use super::shares::{Order, Parameter, Relay, Share};
 use super::split_insert::positions;
+use super::upsert::no_rows;
 use crate::error::RouterError;
 use crate::plan::Effect;
 use crate::plan::gather::template::{self, Handed};
@@ -77,13 +79,16 @@ impl Session {
         super::split_insert::check_parameters(insert.client_parameters, invocation)?;
         self.open_around();
         let mut work = self.begin_insert(insert, effect, invocation).await?;
+        if let Some(upserts) = &insert.upserts {
+            return self.upsert_rows(work, upserts).await;
+        }
         while work.next < work.rows.len() {
             let batch = self.deal(&mut work).await?;
             self.insert_batch(&mut work, &batch).await?;
         }
         let mut complete = work.relay.complete()?;
-        if insert.is_update {
-            complete = as_update(&complete)?;
+        if let Some(command) = insert.told_as {
+            complete = told_as(command, &complete)?;
         }
         self.reply_complete(work.relay.reply, &complete).await
     }
@@ -99,15 +104,18 @@ impl Session {
         let source = self.describe_source(insert, &whole.parameters).await?;
         let width = source.types.len();
         let ids = insert.ids_for(width);
+        if insert.told_as == Some("MERGE") {
+            keys::check_matched(insert, &source.types)?;
+        }
         let mut columns = self.columns(&source.types).await?;
         let formats = columns.formats();
         columns.add_ids(ids.len());
         let rows = self
             .run_source(insert, &source, &formats, invocation)
             .await
-            .map_err(|fault| match insert.is_update {
-                true => told_of_update(fault),
-                false => fault,
+            .map_err(|fault| match insert.told_as {
+                Some("UPDATE") => told_of_update(fault),
+                _ => fault,
             })?;
         let casts = columns.casts.clone();
         let mut relay = Relay::new(Reply::to(invocation));
@@ -243,20 +251,13 @@ fn told_of_update(fault: Fault) -> Fault {
     }
 }
 
-/// The same rows, as an UPDATE counts them.
-fn as_update(complete: &[u8]) -> Result<Bytes, Fault> {
+/// The same rows, as another command counts them.
+fn told_as(command: &str, complete: &[u8]) -> Result<Bytes, Fault> {
     let rows = CommandComplete::parse(complete.get(5..).unwrap_or_default())?.rows();
     let mut out = BytesMut::new();
-    let tag = format!("UPDATE {}", rows.unwrap_or_default());
+    let tag = format!("{command} {}", rows.unwrap_or_default());
     write::command_complete(&mut out, tag.as_bytes());
     Ok(out.freeze())
-}
-
-/// What is said of a query without rows.
-fn no_rows() -> Bytes {
-    let mut out = BytesMut::new();
-    write::command_complete(&mut out, b"INSERT 0 0");
-    out.freeze()
 }
 
 fn too_long() -> RouterError {

@@ -8,7 +8,7 @@ use super::super::state::Session;
 use super::Invocation;
 use super::reply::Remainder;
 use crate::merge::Merge;
-use crate::plan::{Action, Plan, Scatter};
+use crate::plan::{Action, Effect, Plan, Scatter};
 
 impl Session {
     /// Runs a query wherever its plan has it run. `query` must take no rows now: `max_rows` is zero. `None`: the
@@ -20,7 +20,7 @@ impl Session {
     ) -> Result<Option<Box<Remainder>>, Fault> {
         self.remainder = None;
         if let OneShard::Shard(shard) = self.one_shard(plan, query.arguments()) {
-            let scatter = whole_of_one_shard();
+            let scatter = whole_of_one_shard(plan.effect);
             self.scatter(&scatter, &[shard], plan.effect, query).await?;
             return Ok(self.remainder.take());
         }
@@ -36,14 +36,20 @@ impl Session {
 }
 
 /// The statement as it is on one shard.
-fn whole_of_one_shard() -> Scatter {
-    Scatter {
-        text: None,
-        merge: Merge::Concatenate {
+pub(super) fn whole_of_one_shard(effect: Effect) -> Scatter {
+    let merge = match effect.writes && !effect.returns_rows {
+        true => Merge::CountOnly,
+        false => Merge::Concatenate {
             limit: None,
             offset: None,
         },
+    };
+    Scatter {
+        text: None,
+        merge,
         why: String::new(),
         entry: None,
+        listed: None,
+        routed: None,
     }
 }

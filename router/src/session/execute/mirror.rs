@@ -63,6 +63,7 @@ impl Session {
 
     /// Joins all shards; gives the one that goes first.
     pub(super) async fn begin_mirror(&mut self, mirror: &Mirror) -> Result<ShardId, Fault> {
+        self.hold_writers(&mirror.holds).await?;
         self.open_around();
         let shards = self.space.state.map.shards().to_vec();
         self.join_all(&shards).await?;

@@ -18,7 +18,10 @@ use super::super::state::Session;
 use super::Invocation;
 use super::at_once::Rows;
 use super::ddl::changed_meanwhile;
+use super::ddl::history::PLACEMENT;
+use super::routing_index::keep_route;
 use crate::error::RouterError;
+use crate::plan::cluster_command::action::RouteCommand;
 use crate::plan::ddl::constraints::is_partitioned;
 use crate::plan::{Action, ClusterCommand, Plan};
 use statements::{Key, Table};
@@ -62,6 +65,8 @@ impl Session {
             self.note_effect(index, plan.effect);
         }
         self.place(&placing).await?;
+        self.note_schema_change(invocation.text(), PLACEMENT, "")
+            .await?;
         self.note_change();
         if self.may_go_on(invocation, in_string) {
             self.reload_private_catalog().await?;
@@ -139,6 +144,7 @@ impl Session {
             .into_result()?;
         self.refuse_rules(home, &table).await?;
         self.run_everywhere(&table.leave_unique_keys()).await?;
+        self.run_everywhere(&table.leave_routes()).await?;
         self.run_everywhere(&table.leave_foreign_keys()).await?;
         for drop in placing.drops {
             self.run_everywhere(drop).await?;
@@ -150,6 +156,7 @@ impl Session {
         // After a failure the transaction is lost, with the settings and triggers of the move.
         self.place_rows(placing, &table, home).await?;
         self.keep_unique_keys(placing, &table).await?;
+        self.keep_routes(placing).await?;
         self.reload_private_catalog().await?;
         let keep = table.keep_foreign_keys(self.current_space().snapshot());
         self.run_everywhere(&keep).await?;
@@ -172,6 +179,31 @@ impl Session {
             .await?;
         self.reload_private_catalog().await?;
         self.enter_all_rows().await
+    }
+
+    /// Its routing indexes are filled anew; a column that is the shard key now needs none.
+    async fn keep_routes(&mut self, placing: &Placing<'_>) -> Result<(), Fault> {
+        let (Wanted::Sharded(key), relation) = (&placing.wanted, &placing.relation) else {
+            return Ok(());
+        };
+        let columns = relation.routing_indexes.iter();
+        let columns = columns.filter_map(|index| relation.columns.get(index.column));
+        let mut kept = false;
+        for column in columns.filter(|column| column.name != key.column) {
+            let command = RouteCommand {
+                schema: relation.schema.clone(),
+                table: relation.name.clone(),
+                column: column.name.clone(),
+                key: Some(key.column.clone()),
+            };
+            self.run_everywhere(&keep_route(&command)).await?;
+            kept = true;
+        }
+        if kept {
+            self.reload_private_catalog().await?;
+            self.enter_changes().await?;
+        }
+        Ok(())
     }
 
     /// Moves the rows with triggers silent and values written as any server reads them.
@@ -200,7 +232,7 @@ impl Session {
     }
 
     /// On every shard, all at once.
-    async fn run_everywhere(&mut self, sql: &str) -> Result<Vec<(usize, Rows)>, Fault> {
+    pub(super) async fn run_everywhere(&mut self, sql: &str) -> Result<Vec<(usize, Rows)>, Fault> {
         let all: Vec<usize> = (0..self.transaction.branches.len()).collect();
         self.run_at_once(&all, sql).await.into_result()
     }
@@ -245,7 +277,7 @@ impl Session {
         Ok(())
     }
 
-    fn note_change(&mut self) {
+    pub(super) fn note_change(&mut self) {
         self.transaction.catalog_changed = true;
         for branch in &mut self.transaction.branches {
             branch.server.prepared.unnamed = None;
@@ -254,7 +286,7 @@ impl Session {
 }
 
 /// As PostgreSQL answers a function that returns void: one row with an empty value.
-fn answer_void(out: &mut bytes::BytesMut, function: &str, invocation: &Invocation<'_>) {
+pub(super) fn answer_void(out: &mut bytes::BytesMut, function: &str, invocation: &Invocation<'_>) {
     const VOID: u32 = 2278;
     if matches!(invocation, Invocation::Simple { .. }) {
         let field = Field {

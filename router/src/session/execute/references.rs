@@ -27,7 +27,11 @@ impl Session {
     /// A constraint is violated: PostgreSQL's own error, in the words of the user's constraint.
     pub(super) async fn settle(&mut self) -> Result<(), Fault> {
         let (has_entries, has_keys, deferrable) = self.kept_constraints();
-        self.transaction.owes |= deferrable;
+        let defers_entries = self.current_space().snapshot().defers_entries;
+        self.transaction.owes |= deferrable || defers_entries;
+        if defers_entries {
+            self.net_changes().await?;
+        }
         if has_entries {
             self.enter_changes().await?;
         }

@@ -45,6 +45,22 @@ impl Reply {
     }
 }
 
+impl Reply {
+    /// The client has been told of the columns.
+    pub fn described(&mut self) {
+        self.describes = false;
+    }
+
+    /// Keeps all rows until [`Session::let_go`]; gives what that needs.
+    pub fn hold(&mut self) -> Held {
+        Held(self.max_rows.replace(0))
+    }
+}
+
+/// How many rows the client takes of a reply that is held.
+#[derive(Debug)]
+pub(in crate::session) struct Held(Option<usize>);
+
 /// Rows that were read ahead for a portal that is fetched in parts, or for a cursor.
 #[derive(Debug)]
 pub(in crate::session) struct Remainder {
@@ -121,6 +137,30 @@ impl Session {
             memory: limits.merge_bytes.min(KEPT_IN_MEMORY),
             files: limits.cursor_bytes,
         }
+    }
+
+    /// Passes on the rows that were held.
+    pub(in crate::session) async fn let_go(
+        &mut self,
+        reply: &mut Reply,
+        held: Held,
+    ) -> Result<(), Fault> {
+        reply.max_rows = held.0;
+        if held.0.is_some() {
+            return Ok(());
+        }
+        let Some(mut kept) = reply.kept.take() else {
+            return Ok(());
+        };
+        for number in 0..kept.len() {
+            if let Some(row) = kept.row(number).await? {
+                self.out.extend_from_slice(&row);
+            }
+            if self.out.len() > WRITE_ABOVE {
+                self.flush().await?;
+            }
+        }
+        Ok(())
     }
 
     /// The end of a statement: `complete` is its whole CommandComplete message.

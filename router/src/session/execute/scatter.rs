@@ -87,6 +87,21 @@ impl Session {
         effect: Effect,
         invocation: &Invocation<'_>,
     ) -> Result<(Reply, Vec<u8>), Fault> {
+        let mut reply = Reply::to(invocation);
+        let ran = self.run_scatter_into(&mut reply, scatter, shards, effect, invocation);
+        let complete = ran.await?;
+        Ok((reply, complete))
+    }
+
+    /// As [`Self::run_scatter`], where something may have gone into the reply already.
+    pub(super) async fn run_scatter_into(
+        &mut self,
+        reply: &mut Reply,
+        scatter: &Scatter,
+        shards: &[ShardId],
+        effect: Effect,
+        invocation: &Invocation<'_>,
+    ) -> Result<Vec<u8>, Fault> {
         if scatter.merge.compares_strings() {
             self.check_encoding_sorts()?;
         }
@@ -99,17 +114,24 @@ impl Session {
             }
             self.open_around();
         }
+        let hidden = scatter.merge.hidden();
+        let identity = self.statement_for_shards(invocation, scatter.text.as_deref());
+        let mut formats: Vec<Format> = invocation
+            .bind()
+            .map(|bind| bind.result_formats().iter().collect())
+            .unwrap_or_default();
+        // One for each of the client's columns: the shards' statement has more.
+        if formats.len() > 1 {
+            formats.extend(std::iter::repeat_n(Format::Text, hidden));
+        }
         let mut asked = self
-            .ask_all(shards, scatter.text.as_deref(), effect, invocation)
+            .ask_formatted(shards, &identity, &[], &formats, effect, invocation)
             .await?;
         let merge_bytes = self.worker.config.limits.merge_bytes;
         let count = asked.len();
         let merger = |columns| Merger::new(&scatter.merge, count, columns, limit, merge_bytes);
-        let mut reply = Reply::to(invocation);
-        let hidden = scatter.merge.hidden();
-        let merged = self.merge(&mut asked, merger, hidden, &mut reply).await;
-        let complete = self.unless_called_off(&mut asked, merged).await?;
-        Ok((reply, complete))
+        let merged = self.merge(&mut asked, merger, hidden, reply).await;
+        self.unless_called_off(&mut asked, merged).await
     }
 
     /// Shards send strings in the client's encoding: in these, bytes sort as those of UTF-8 do.

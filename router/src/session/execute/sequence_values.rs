@@ -46,7 +46,8 @@ impl Session {
             ),
             ClusterCommand::ShardTable { .. }
             | ClusterCommand::ReferenceTable { .. }
-            | ClusterCommand::LocalTable { .. } => return None,
+            | ClusterCommand::LocalTable { .. }
+            | ClusterCommand::Route(_) => return None,
         };
         Some(match value {
             Ok(value) => self.reply_with(value, column, invocation).await,

@@ -166,8 +166,10 @@ impl Session {
         self.cursors.clear();
         self.settings = Rc::clone(&self.base);
         let home = self.home();
-        let shard = if self.pinned { home } else { self.any_shard() };
-        let index = self.joined(shard).await?;
+        let index = match self.pinned {
+            true => self.joined(home).await?,
+            false => self.joined_anywhere().await?,
+        };
         self.forward_text(index, invocation.text(), invocation)
             .await?;
         let server = &mut self.transaction.branches[index].server;

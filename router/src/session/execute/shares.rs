@@ -98,36 +98,39 @@ impl Session {
         outcome
     }
 
-    /// Runs one share and keeps what comes back: the client may never hear of it.
+    /// Runs one share and keeps what comes back, up to its error perhaps: the client may never hear of it.
     pub(super) async fn try_share(
         &mut self,
         share: &Share<'_>,
         effect: Effect,
         invocation: &Invocation<'_>,
-    ) -> Result<Tried, Fault> {
+    ) -> (Tried, Result<(), Fault>) {
         let mut asked = Vec::with_capacity(1);
+        let mut messages = Vec::new();
         let shares = std::slice::from_ref(share);
         let outcome = match self
             .ask_shares(shares, effect, invocation, &mut asked)
             .await
         {
-            Ok(()) => self.messages_of(&mut asked).await,
+            Ok(()) => self.messages_of(&mut asked, &mut messages).await,
             Err(fault) => Err(fault),
         };
         if outcome.is_err() {
             Box::pin(self.call_off(&mut asked)).await;
         }
-        let messages = outcome?;
         let shard = share.shard;
-        Ok(Tried { shard, messages })
+        (Tried { shard, messages }, outcome)
     }
 
-    async fn messages_of(&mut self, asked: &mut [Asked]) -> Result<Vec<Message>, Fault> {
-        let mut messages = Vec::new();
+    async fn messages_of(
+        &mut self,
+        asked: &mut [Asked],
+        messages: &mut Vec<Message>,
+    ) -> Result<(), Fault> {
         while let Some(message) = self.next_message(asked, 0).await? {
             messages.push(message);
         }
-        Ok(messages)
+        Ok(())
     }
 
     /// Passes on what came back, behind the rounds before it.
@@ -165,20 +168,30 @@ impl Session {
         let formats = result_formats(invocation);
         for (share, index) in shares.iter().zip(branches) {
             self.note_effect(index, effect);
-            let parameters = share.parameters.iter();
-            let parameters: Vec<_> = parameters
-                .map(|(format, value)| (*format, value.as_deref()))
-                .collect();
-            let request = Request {
-                identity: &unshared(&share.text, &share.types),
-                named: false,
-                parameters: &parameters,
-                types: &share.types,
-                result_formats: &formats,
-            };
-            asked.push(self.ask(index, &request)?);
+            asked.push(self.ask_share(index, share, &formats)?);
         }
         Ok(())
+    }
+
+    /// Sends one share to a branch.
+    pub(super) fn ask_share(
+        &mut self,
+        index: usize,
+        share: &Share<'_>,
+        result_formats: &[Format],
+    ) -> Result<Asked, Fault> {
+        let parameters = share.parameters.iter();
+        let parameters: Vec<_> = parameters
+            .map(|(format, value)| (*format, value.as_deref()))
+            .collect();
+        let request = Request {
+            identity: &unshared(&share.text, &share.types),
+            named: false,
+            parameters: &parameters,
+            types: &share.types,
+            result_formats,
+        };
+        self.ask(index, &request)
     }
 
     /// Passes the rows on as they come.

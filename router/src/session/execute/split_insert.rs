@@ -68,15 +68,15 @@ impl Session {
         &mut self,
         insert: &SplitInsert,
         invocation: &Invocation<'a>,
-    ) -> Result<Vec<Share<'a>>, Fault> {
+    ) -> Result<(Vec<Share<'a>>, Vec<u32>), Fault> {
         check_parameters(insert.client_parameters, invocation)?;
         let filled = self.fill_insert(insert).await?;
         let places = self.places(insert, &filled.rows, invocation.arguments())?;
         let types = self.parameter_types(insert, invocation).await?;
         let rows = places.iter().enumerate();
-        Ok(rows
-            .map(|(row, shard)| share(insert, &filled, *shard, &[row], &types, invocation))
-            .collect())
+        let rows =
+            rows.map(|(row, shard)| share(insert, &filled, *shard, &[row], &types, invocation));
+        Ok((rows.collect(), types))
     }
 
     async fn fill_insert(&mut self, insert: &SplitInsert) -> Result<Filled, Fault> {

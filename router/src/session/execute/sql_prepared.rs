@@ -144,6 +144,7 @@ impl Session {
     ) -> Result<(), Fault> {
         let prepared = self.prepared_for(name, arguments)?;
         self.admit(&prepared.plan)?;
+        self.choose_source(&prepared.plan, &prepared.identity.text);
         let shard = self.execute_target(&prepared.plan, arguments)?;
         let OneShard::Shard(shard) = shard else {
             self.check_arguments(&prepared, arguments).await?;

@@ -9,6 +9,9 @@ mod doubt;
 
 use std::time::Instant;
 
+use sha2::{Digest, Sha256};
+
+use super::super::deadlock;
 use super::super::fault::Fault;
 use super::super::shared::TwoPhase;
 use super::super::state::Session;
@@ -46,14 +49,12 @@ impl Session {
             && let Err(fault) = Box::pin(self.settle_deferred()).await
         {
             self.drop_broken_branches();
-            self.roll_back().await;
-            return Err(fault);
+            return Err(self.roll_back_for(fault).await);
         }
         let writers = self.writers();
         if let Err(fault) = self.check_guards(&writers).await {
             self.drop_broken_branches();
-            self.roll_back().await;
-            return Err(fault);
+            return Err(self.roll_back_for(fault).await);
         }
         let began = Instant::now();
         let outcome = if writers.len() > 1 {
@@ -69,10 +70,7 @@ impl Session {
                 self.close_transaction(true).await;
                 self.after_commit(effects).await
             }
-            Err(fault) => {
-                self.roll_back().await;
-                Err(fault)
-            }
+            Err(fault) => Err(self.roll_back_for(fault).await),
         }
     }
 
@@ -260,9 +258,14 @@ impl Session {
     /// The lead writes the decision and commits, in one message: a router that stops in between cannot hold the
     /// lock on decisions (`oskol.decide`).
     async fn decide(&mut self, lead: usize, gid: &str) -> Decision {
+        let token = self
+            .space
+            .state
+            .token_of(self.transaction.branches[lead].server.shard);
         let branch = &mut self.transaction.branches[lead];
         branch.begun = false;
-        let decide = format!("SELECT oskol.decide({});COMMIT", quote_literal(gid));
+        let (seal, gid) = (seal(&token, gid), quote_literal(gid));
+        let decide = format!("SELECT oskol.decide({gid}, '{seal}');COMMIT");
         branch.server.queue_query(decide.as_bytes());
         if branch.server.send().await.is_err() {
             return Decision::Unknown;
@@ -333,6 +336,13 @@ impl Session {
         }
         fault_point::pass(point(indexes.len())).await;
         left
+    }
+
+    /// Rolls back because of a fault; gives what the client is to be told of it.
+    pub(in crate::session) async fn roll_back_for(&mut self, fault: Fault) -> Fault {
+        let fault = deadlock::told(&self.shared, fault);
+        self.roll_back().await;
+        fault
     }
 
     /// ROLLBACK on every branch; one that cannot is closed, which rolls back as well.
@@ -421,4 +431,10 @@ pub(in crate::session) fn commit_unknown(shard: ShardId) -> RouterError {
             "It is not known whether shard {shard} has committed."
         ))
         .hint("Read the rows again before you repeat the transaction.")
+}
+
+/// What proves to the lead that a router decides this transaction, in hexadecimal digits.
+fn seal(token: &str, gid: &str) -> String {
+    let digest = Sha256::digest(format!("{token}/{gid}"));
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }

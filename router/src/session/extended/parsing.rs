@@ -113,11 +113,7 @@ impl Session {
             version: self.plan_version(),
             parameter_types: known.parameter_types.clone(),
         });
-        if name.is_empty() {
-            self.extended.unnamed = Some(Rc::clone(&renewed));
-        } else {
-            self.extended.named.insert(name.into(), Rc::clone(&renewed));
-        }
+        self.extended.replace(name, &renewed);
         Ok(renewed)
     }
 
@@ -199,6 +195,7 @@ impl Session {
             self.answer(Answer::ParseComplete);
             return Ok(());
         }
+        self.choose_source(&prepared.plan, &prepared.identity.text);
         let index = self.activate_for_description(&prepared).await?;
         self.ensure_prepared(index, prepared.sent(), true, &name)
     }

@@ -10,7 +10,7 @@ use super::super::slots::{Answer, Slot};
 use super::super::state::Session;
 use super::super::transaction::State;
 use super::Prepared;
-use crate::plan::Action;
+use crate::plan::{Action, Plan};
 
 impl Session {
     /// The branch in use, else that of the shard which the plan needs in any case.
@@ -23,27 +23,43 @@ impl Session {
             None => {
                 let needs_home =
                     matches!(prepared.plan.action, Action::Home | Action::Temporary(_));
-                let shard = if needs_home {
-                    self.home()
-                } else {
-                    self.any_shard()
-                };
-                self.activate(shard).await
+                if needs_home {
+                    return self.activate(self.home()).await;
+                }
+                let index = self.joined_anywhere().await?;
+                self.make_active(index);
+                Ok(index)
             }
         }
+    }
+
+    /// After a shard could not be reached: another one, where the plan runs on any.
+    pub(super) async fn activate_elsewhere(
+        &mut self,
+        plan: &Plan,
+        fault: Fault,
+    ) -> Result<usize, Fault> {
+        let index = self.joined_elsewhere(plan, fault).await?;
+        self.make_active(index);
+        Ok(index)
+    }
+
+    fn make_active(&mut self, index: usize) {
+        self.extended.active = Some(index);
+        self.transaction.branches[index].unsynced = true;
     }
 
     /// Makes the branch of `shard` the one that messages go to.
     pub(in crate::session) async fn activate(&mut self, shard: ShardId) -> Result<usize, Fault> {
         if let Some(active) = self.extended.active {
-            if self.transaction.branches[active].server.shard == shard {
+            let branch = &self.transaction.branches[active];
+            if branch.server.shard == shard && self.transaction.suits(branch) {
                 return Ok(active);
             }
             Box::pin(self.leave_active(active)).await?;
         }
         let index = self.joined(shard).await?;
-        self.extended.active = Some(index);
-        self.transaction.branches[index].unsynced = true;
+        self.make_active(index);
         Ok(index)
     }
 

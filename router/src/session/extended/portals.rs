@@ -24,6 +24,65 @@ impl Session {
         let prepared = self.prepared_to_run(bind.statement)?;
         let parsed_now = self.take_waiting(bind.statement).await?;
         self.admit(&prepared.plan)?;
+        self.choose_source(&prepared.plan, &prepared.identity.text);
+        let prepared = if needs_types(&prepared, &bind) {
+            Box::pin(self.with_types(bind.statement, &prepared)).await?
+        } else {
+            prepared
+        };
+        let arguments = Arguments::Bound {
+            bind: &bind,
+            types: &prepared.identity.types,
+        };
+        match self.one_shard(&prepared.plan, arguments) {
+            OneShard::Shard(shard) => {
+                let index = match self.activate(shard).await {
+                    Err(fault) => {
+                        let failed = self.bind_failed(message, parsed_now, &prepared, fault);
+                        return Box::pin(failed).await;
+                    }
+                    done => done?,
+                };
+                self.bind_on_shard(index, &bind, prepared, parsed_now).await
+            }
+            OneShard::No => Box::pin(self.bind_here(message, &bind, prepared, parsed_now)).await,
+        }
+    }
+
+    async fn bind_on_shard(
+        &mut self,
+        index: usize,
+        bind: &frontend::Bind<'_>,
+        prepared: Rc<Prepared>,
+        parsed_now: bool,
+    ) -> Result<(), Fault> {
+        let shard = self.transaction.branches[index].server.shard;
+        self.note_effect(index, prepared.plan.effect);
+        self.ensure_prepared(index, &prepared.identity, parsed_now, bind.statement)?;
+        let identity = &prepared.identity;
+        let rows = self.send_bind(index, bind, identity, &[]).await?;
+        self.extended
+            .put_portal(bind.portal, Portal::OnShard { shard, rows });
+        self.extended.bound = Some(prepared);
+        Ok(())
+    }
+
+    /// The shard could not be had: another one, where the plan runs on any; or the one that the key is on by now.
+    async fn bind_failed(
+        &mut self,
+        message: &[u8],
+        parsed_now: bool,
+        prepared: &Rc<Prepared>,
+        fault: Fault,
+    ) -> Result<(), Fault> {
+        let bind = frontend::Bind::parse(&message[5..])?;
+        if !self.may_route_again(&fault).await {
+            let index = self.activate_elsewhere(&prepared.plan, fault).await?;
+            return self
+                .bind_on_shard(index, &bind, Rc::clone(prepared), parsed_now)
+                .await;
+        }
+        let prepared = self.prepared_to_run(bind.statement)?;
         let arguments = Arguments::Bound {
             bind: &bind,
             types: &prepared.identity.types,
@@ -31,17 +90,30 @@ impl Session {
         match self.one_shard(&prepared.plan, arguments) {
             OneShard::Shard(shard) => {
                 let index = self.activate(shard).await?;
-                self.note_effect(index, prepared.plan.effect);
-                self.ensure_prepared(index, &prepared.identity, parsed_now, bind.statement)?;
-                let identity = &prepared.identity;
-                let rows = self.send_bind(index, &bind, identity, &[]).await?;
-                self.extended
-                    .put_portal(bind.portal, Portal::OnShard { shard, rows });
-                self.extended.bound = Some(prepared);
-                Ok(())
+                self.bind_on_shard(index, &bind, prepared, parsed_now).await
             }
-            OneShard::No => Box::pin(self.bind_here(message, &bind, prepared, parsed_now)).await,
+            OneShard::No => self.bind_here(message, &bind, prepared, parsed_now).await,
         }
+    }
+
+    /// The statement as if the client had declared the types that PostgreSQL infers; it is that from now on.
+    async fn with_types(
+        &mut self,
+        name: &[u8],
+        prepared: &Rc<Prepared>,
+    ) -> Result<Rc<Prepared>, Fault> {
+        self.take_over().await?;
+        let types = self.inferred_types(&prepared.identity).await?;
+        let identity = self.identity(&prepared.identity.text, &types);
+        let typed = Rc::new(Prepared {
+            rewritten: self.rewritten(&prepared.plan, &identity),
+            identity,
+            plan: Rc::clone(&prepared.plan),
+            version: prepared.version,
+            parameter_types: prepared.parameter_types.clone(),
+        });
+        self.extended.replace(name, &typed);
+        Ok(typed)
     }
 
     /// A statement that the router runs itself, or whose text it changes.
@@ -148,6 +220,7 @@ impl Session {
             }
             return self.describe_here(&prepared, None).await;
         }
+        self.choose_source(&prepared.plan, &prepared.identity.text);
         let index = self.activate_for_description(&prepared).await?;
         self.ensure_prepared(index, prepared.sent(), parsed_now, name)?;
         let server = &mut self.transaction.branches[index].server;
@@ -221,6 +294,7 @@ impl Session {
             return Err(no_such_portal(name).into());
         };
         self.admit(&prepared.plan)?;
+        self.choose_source(&prepared.plan, &prepared.identity.text);
         let progress = match progress {
             Progress::Fresh => self.run_portal(&prepared, &bind, max_rows).await?,
             Progress::Fetched(rest) => {
@@ -336,4 +410,15 @@ pub(in crate::session) fn ran_already(name: &[u8]) -> RouterError {
 pub(in crate::session) fn no_such_portal(name: &[u8]) -> RouterError {
     let name = String::from_utf8_lossy(name);
     RouterError::new("34000", format!("portal \"{name}\" does not exist"))
+}
+
+/// A parameter that chooses the shard came in binary, and only PostgreSQL can tell what it is.
+fn needs_types(prepared: &Prepared, bind: &frontend::Bind<'_>) -> bool {
+    prepared.plan.shared_keys.iter().any(|number| {
+        let index = usize::from(*number).wrapping_sub(1);
+        let declared = prepared.identity.types.get(index);
+        let sent = bind.parameter(index);
+        declared.is_none_or(|oid| *oid == 0)
+            && matches!(sent, Some((wire::Format::Binary, Some(_))))
+    })
 }

@@ -33,7 +33,9 @@ fn png(width: u32, height: u32) -> Vec<u8> {
 }
 
 fn open_bytes(bytes: &[u8], kind: Kind) -> Result<Picture, Refusal> {
-    open(file(bytes).path(), kind, &Limits::default())
+    let (file, limits) = (file(bytes), Limits::default());
+    pixels(file.path(), kind, &limits)?;
+    open(file.path(), kind, &limits)
 }
 
 /// EXIF with an orientation and a place on earth in its bytes.

@@ -373,7 +373,15 @@ impl Generator {
         let plain = matches!(&query.body, Body::Select(select) if select.hidden_order_columns.len() > 1
             && select.group.is_empty() && select.distinct == Distinct::No);
         if plain && query.with.is_empty() {
-            query.locking = Some((*self.dice.pick(&["for update", "for share"])).to_owned());
+            let forms = [
+                "for update",
+                "for share",
+                "for no key update",
+                "for key share",
+                "for update skip locked",
+                "for share nowait",
+            ];
+            query.locking = Some((*self.dice.pick(&forms)).to_owned());
         }
     }
 }

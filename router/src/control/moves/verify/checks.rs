@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use topology::ShardId;
 
-use super::{Fault, Verified};
+use super::{Fault, Mend, Verified};
 use crate::control::error::ControlError;
 use crate::control::moves::error::MoveError;
 use crate::settings::quote_literal;
@@ -12,18 +12,24 @@ use crate::settings::quote_literal;
 type Faults = Result<Vec<Fault>, MoveError>;
 
 impl Verified<'_> {
-    fn fault(&self, kind: &'static str, shard: ShardId, object: &str, detail: String) -> Fault {
+    pub(super) fn fault(
+        &self,
+        kind: &'static str,
+        shard: ShardId,
+        object: &str,
+        detail: String,
+    ) -> Fault {
         Fault {
             kind,
             database: self.database.to_owned(),
             shard: Some(shard),
             object: object.to_owned(),
             detail,
-            mend: String::new(),
+            mend: Mend::ByHand,
         }
     }
 
-    /// Rows, and entries of unique keys, of buckets that are another shard's. A row that is doubled is one of them.
+    /// Rows of buckets that are another shard's. A row that is doubled is one of them.
     pub(super) async fn misplaced_rows(&self) -> Faults {
         let mut faults = Vec::new();
         for shard in self.map.shards().to_vec() {
@@ -32,6 +38,10 @@ impl Verified<'_> {
                 .tables("SELECT * FROM oskol.moved_tables()", Some(&others))
                 .await?;
             let connection = self.inner.connections.get(shard, self.database).await?;
+            // Entries are looked at one by one (`unique_keys`, `routes`).
+            let tables = tables
+                .into_iter()
+                .filter(|table| !table.name.starts_with("oskol."));
             for table in tables {
                 let rows = connection.query(&table.digest(), &[]).await;
                 let rows = rows.map_err(connection.failed())?;
@@ -143,7 +153,7 @@ impl Verified<'_> {
                     quote_literal(&sequence)
                 );
                 faults.push(Fault {
-                    mend,
+                    mend: Mend::Sql(mend),
                     ..self.fault("sequence behind", home_shard, &sequence, detail)
                 });
             }
@@ -165,11 +175,16 @@ impl Verified<'_> {
                     "slot" => "slot without a reader",
                     "publication" => "publication of ours",
                     "prepared" => "transaction in doubt",
+                    "index" => "invalid index",
                     _ if busy => continue,
                     _ => "log of a move",
                 };
                 faults.push(Fault {
-                    mend,
+                    mend: if mend.is_empty() {
+                        Mend::ByHand
+                    } else {
+                        Mend::Sql(mend)
+                    },
                     ..self.fault(kind, shard, &object, detail)
                 });
             }
@@ -234,6 +249,14 @@ FROM pg_publication WHERE pubname ~ '^oskol_'
 UNION ALL
 SELECT 'prepared', gid, format('prepared %s', prepared), '' FROM pg_prepared_xacts
 WHERE database = current_database() AND prepared < clock_timestamp() - interval '1 minute'
+UNION ALL
+SELECT 'index', format('%I.%I', n.nspname, c.relname), 'CREATE INDEX CONCURRENTLY was broken off: run it again, or drop it',
+    format('DROP INDEX CONCURRENTLY IF EXISTS %I.%I', n.nspname, c.relname)
+FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE NOT i.indisvalid AND c.relkind = 'i' AND c.relname !~ '^oskol_bucket_[0-9]+$'
+    AND NOT EXISTS (SELECT FROM pg_stat_progress_create_index p WHERE p.relid = i.indrelid)
+    -- Being made over all shards; where that was broken off, the same statement begins anew.
+    AND NOT EXISTS (SELECT FROM oskol.unique_keys u WHERE u.index = i.indexrelid AND u.filling)
 UNION ALL
 SELECT 'log', 'oskol.move_log', 'changes are noted that nobody copies', 'DELETE FROM oskol.move_log'
 WHERE EXISTS (SELECT FROM oskol.move_log)";

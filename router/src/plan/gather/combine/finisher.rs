@@ -197,6 +197,10 @@ impl<'a> Finisher<'a> {
         if depends && self.groups.is_empty() {
             return Err(unsupported::syntax_over_shards());
         }
+        // What a subquery takes from a group is NULL in the sets without it, and no further group keeps the empty set's row.
+        if depends && self.level.has_sets() && matches!(node.node, Some(NodeEnum::SubLink(_))) {
+            return Err(unsupported::syntax_over_shards());
+        }
         if depends && !has_equality(node, self.level) {
             return build::expression(&format!(
                 "(pg_catalog.array_agg({}))[1]",

@@ -117,6 +117,7 @@ pub fn gather(
             columns: pulled.len(),
             source: source(level),
             is_optional: false,
+            mark: None,
         }],
         finish,
         place: Finish::Apart { home: false },

@@ -28,6 +28,9 @@ impl Session {
         if let Action::Refuse(error) = &declared.plan.action {
             return Err(error.clone().into());
         }
+        if self.transaction.state != State::Idle {
+            self.choose_source(&declared.plan, &declared.query);
+        }
         let shard = self.one_shard(&declared.plan, invocation.arguments());
         match shard {
             OneShard::Shard(shard) if !declared.hold => {

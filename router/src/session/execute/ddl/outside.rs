@@ -4,10 +4,13 @@
 //! They run without the cluster's lock for DDL: CREATE INDEX CONCURRENTLY waits for every older
 //! snapshot, and one that waits for the lock would have one.
 
+use tokio::time::Instant;
+
 use super::super::super::fault::Fault;
 use super::super::super::state::Session;
 use super::super::super::transaction::State;
 use super::super::Invocation;
+use super::timeouts::Timeouts;
 use crate::error::RouterError;
 use crate::plan::{DatabaseChange, Ddl};
 
@@ -20,20 +23,25 @@ impl Session {
         if self.transaction.state != State::Idle {
             return self.refuse_in_transaction(invocation.text()).await;
         }
+        let began = Instant::now();
         if let Some(change) = &ddl.database {
             self.leave_databases(change).await;
         }
+        self.leave_unique_keys(&ddl.left_first, began).await?;
         let home_shard = self.home();
         let home = self.join(home_shard).await?;
         self.join_every_shard().await?;
-        let complete = if ddl.home_last {
-            self.outside_on_others(ddl, &[]).await?;
-            self.run_for_client(home, &ddl.text).await?
-        } else {
-            let complete = self.outside_at_home(home, ddl).await?;
-            self.outside_on_others(ddl, &[home]).await?;
-            complete
+        let complete = match &ddl.locks_indexes {
+            Some(table) => {
+                let timeouts = self.timeouts(home, began).await?;
+                let lock = self.lock_indexes(table, &timeouts).await?;
+                let complete = self.run_outside(home, ddl, &timeouts).await;
+                self.unlock_indexes(lock).await;
+                complete?
+            }
+            None => self.run_outside(home, ddl, &Timeouts::default()).await?,
         };
+        Box::pin(self.record_after(ddl, invocation, &complete)).await?;
         if ddl.changes_catalog {
             let database = std::sync::Arc::clone(&self.database);
             self.worker.control.catalog_changed(&database).await?;
@@ -43,7 +51,33 @@ impl Session {
         Ok(())
     }
 
-    async fn outside_at_home(&mut self, home: usize, ddl: &Ddl) -> Result<bytes::Bytes, Fault> {
+    async fn run_outside(
+        &mut self,
+        home: usize,
+        ddl: &Ddl,
+        timeouts: &Timeouts,
+    ) -> Result<bytes::Bytes, Fault> {
+        let complete = if let Some(index) = &ddl.index {
+            self.build_index(home, ddl, index).await?
+        } else if ddl.home_last {
+            self.outside_on(self.others(), ddl, &[]).await?;
+            self.run_for_client(home, &ddl.text).await?
+        } else {
+            let complete = self.outside_at_home(home, ddl).await?;
+            self.outside_on(self.others(), ddl, &[home]).await?;
+            complete
+        };
+        if let Some(later) = &ddl.filled_later {
+            Box::pin(self.fill_unique_key(later, ddl.undo.as_deref(), timeouts)).await?;
+        }
+        Ok(complete)
+    }
+
+    pub(super) async fn outside_at_home(
+        &mut self,
+        home: usize,
+        ddl: &Ddl,
+    ) -> Result<bytes::Bytes, Fault> {
         let outcome = self.run_for_client(home, &ddl.text).await;
         if outcome.is_err() {
             self.clean_up(&[home], ddl.undo_failed.as_deref()).await;
@@ -51,9 +85,13 @@ impl Session {
         outcome
     }
 
-    /// `done`: where the statement has succeeded before.
-    async fn outside_on_others(&mut self, ddl: &Ddl, done: &[usize]) -> Result<(), Fault> {
-        let others = self.others();
+    /// On some shards but home; `done`: where the statement has succeeded before.
+    pub(super) async fn outside_on(
+        &mut self,
+        others: Vec<usize>,
+        ddl: &Ddl,
+        done: &[usize],
+    ) -> Result<(), Fault> {
         let text = ddl.text_other_shards.as_deref().unwrap_or(&ddl.text);
         if text.is_empty() {
             return Ok(());
@@ -75,7 +113,7 @@ impl Session {
 
     /// Takes back what is half done. The client is told of the first failure only; what is left
     /// behind is for the log.
-    async fn clean_up(&mut self, indexes: &[usize], sql: Option<&str>) {
+    pub(super) async fn clean_up(&mut self, indexes: &[usize], sql: Option<&str>) {
         let Some(sql) = sql else {
             return;
         };

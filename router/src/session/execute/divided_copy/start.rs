@@ -8,6 +8,7 @@ use wire::Format;
 use wire::backend::{self, tag};
 use wire::frontend::write;
 
+use super::super::super::collecting::queue_collect;
 use super::super::super::copy::CopyIn;
 use super::super::super::fault::Fault;
 use super::super::super::lease::queue_begin;
@@ -38,12 +39,17 @@ impl Session {
             false => self.space.state.map.shards().to_vec(),
         };
         let branches = self.join_all(&all).await?;
+        if plan.effect.changes_entries {
+            self.begin_collecting();
+        }
         let mut shards = Vec::with_capacity(all.len());
         for (shard, index) in all.into_iter().zip(branches) {
             self.note_effect(index, plan.effect);
             shards.push((shard, index));
         }
-        self.start_on(&shards, &copy.text).await?;
+        let started = self.start_on(&shards, &copy.text).await;
+        self.end_collecting();
+        started?;
         let limit = self.worker.config.listen.max_message_bytes;
         let splitter = match &plan.action {
             Action::Copy(Copy::FromBroadcast(_)) => CopySplitter::undivided(copy, limit),
@@ -76,6 +82,10 @@ impl Session {
             let mut slots = Slots::new();
             if !branch.begun {
                 queue_begin(branch, &mut slots);
+            }
+            if branch.must_be_told {
+                let token = self.space.state.token_of(branch.server.shard);
+                queue_collect(branch, &token, self.transaction.collects, &mut slots);
             }
             // Until its ReadyForQuery: whoever leaves meanwhile leaves it out of step.
             branch.unsynced = true;

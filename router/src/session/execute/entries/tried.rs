@@ -78,12 +78,27 @@ impl Session {
 fn values(entry: &str) -> Option<String> {
     let mut values: Vec<Option<String>> = serde_json::from_str(entry).ok()?;
     values.pop();
-    let values = values.into_iter().map(Option::unwrap_or_default);
-    Some(one_form(values))
+    Some(form(values))
+}
+
+/// The values of an entry that has no shard key behind them.
+pub(in crate::session::execute) fn one_form_of(entry: &str) -> Option<String> {
+    Some(form(serde_json::from_str(entry).ok()?))
+}
+
+fn form(values: Vec<Option<String>>) -> String {
+    let values = values.into_iter();
+    values
+        .map(|value| value.map_or_else(|| "NULL".to_owned(), form_of_one))
+        .collect()
 }
 
 /// A list of values as [`Entered::All`] tells it.
 pub(in crate::session::execute) fn one_form(values: impl Iterator<Item = String>) -> String {
-    let values = values.map(|value| format!("{}:{value}", value.len()));
-    values.collect()
+    values.map(form_of_one).collect()
+}
+
+/// With its length, so that no two lists look alike.
+fn form_of_one(value: String) -> String {
+    format!("{}:{value}", value.len())
 }

@@ -23,6 +23,8 @@ pub(super) struct Account<'a> {
     pub single_shard: Option<&'a str>,
     /// `why` is the name of the unique key.
     by_entry: bool,
+    /// The column whose routing index has told the shards.
+    route: Option<&'a str>,
 }
 
 /// The way of a statement that one shard does not run as it is.
@@ -60,6 +62,7 @@ impl Session {
                 why: &scatter.why,
                 single_shard: None,
                 by_entry: false,
+                route: None,
             },
         })
     }
@@ -77,7 +80,9 @@ impl Session {
                 Fallback::Scatter(scatter) => Way::Shards("scatter", all(), scatter),
             },
             Action::Split(Split::Insert(_) | Split::Unnest(_)) => Way::Home("rows divided by key"),
-            Action::InsertRows(rows) if rows.is_update => Way::Home("rows moved to their keys"),
+            Action::InsertRows(rows) if rows.told_as == Some("UPDATE") => {
+                Way::Home("rows moved to their keys")
+            }
             Action::InsertRows(_) => Way::Home("rows of a query"),
             Action::Upsert(_) => Way::Home("rows tried one by one"),
             Action::Split(
@@ -103,6 +108,7 @@ impl<'a> Account<'a> {
             why: &inner.reason,
             single_shard: None,
             by_entry: false,
+            route: None,
         }
     }
 
@@ -115,16 +121,38 @@ impl<'a> Account<'a> {
         self.by_entry = true;
     }
 
+    /// The entries of a unique key have told the shards of the rows.
+    pub fn goes_by_list(&mut self, shards: Vec<ShardId>, key: &'a str) {
+        self.kind = "through entries";
+        self.shards = shards;
+        self.why = key;
+        self.by_entry = true;
+    }
+
+    pub fn goes_by_unique_key(&self) -> bool {
+        self.by_entry
+    }
+
+    /// The entries of a routing index have told which shards have rows.
+    pub fn goes_by_routing_index(&mut self, shards: Vec<ShardId>, column: &'a str) {
+        self.shards = shards;
+        self.route = Some(column);
+    }
+
     pub fn lines(&self) -> Vec<String> {
         let shards = shards_in_words(&self.shards);
         let mut lines = vec![format!("Oskol: {}, {shards}", self.kind)];
         if self.by_entry {
-            lines.push(format!(
-                "  Why: unique key \"{}\" has an entry for the value",
-                self.why
-            ));
+            let values = match self.kind {
+                "through entries" => "entries for the values",
+                _ => "an entry for the value",
+            };
+            lines.push(format!("  Why: unique key \"{}\" has {values}", self.why));
         } else if !self.why.is_empty() {
             lines.push(format!("  Why: {}", self.why));
+        }
+        if let Some(column) = self.route {
+            lines.push(format!("  Route: entries of {column}"));
         }
         if let Some(merge) = self.merge {
             lines.push(format!("  Merge: {}", merge_words(merge)));

@@ -147,7 +147,8 @@ impl Session {
         let started = Instant::now();
         let rendered = work.gather.finish.render(&work.handed());
         let (shards, plans, merge) = match &work.gather.place {
-            Finish::Apart { home } => {
+            Finish::Locked { .. } if explain.analyze => return Err(analyzes_locks().into()),
+            Finish::Apart { home } | Finish::Locked { home, .. } => {
                 let (shard, branch) = self.finishing_branch(work, *home).await?;
                 let asked = [self.ask_branch(work, branch, &explained(&rendered, explain), &[])?];
                 (vec![shard], self.lines_of(asked).await?, None)
@@ -182,6 +183,13 @@ impl Session {
         )];
         if let Some(merge) = merge {
             lines.push(format!("  Merge: {}", merge_words(merge)));
+        }
+        if let Finish::Locked { locks, .. } = &work.gather.place {
+            lines.extend(locks.tables.iter().map(|table| {
+                let (clause, wait) = (table.clause, table.wait.sql());
+                let name = &table.name;
+                format!("  Lock: rows of {name} {clause}{wait}, shard by shard")
+            }));
         }
         Ok(lines)
     }
@@ -321,6 +329,15 @@ fn one_line(text: &str) -> String {
 }
 
 /// It would run the write on one shard, and keep its rows from the others.
+fn analyzes_locks() -> RouterError {
+    RouterError::unsupported(
+        "explain-analyze-rewritten",
+        "EXPLAIN ANALYZE of this statement is not supported",
+    )
+    .detail("Its rows are found first and then locked by statements of the router's own.")
+    .hint("Leave ANALYZE out.")
+}
+
 fn analyzes_copies() -> RouterError {
     RouterError::unsupported(
         "explain-analyze-rewritten",

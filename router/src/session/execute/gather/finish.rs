@@ -179,7 +179,7 @@ impl Session {
     }
 }
 
-fn other_columns() -> RouterError {
+pub(super) fn other_columns() -> RouterError {
     RouterError::new(
         wire::sqlstate::INTERNAL_ERROR,
         "the finished statement has other columns than the client's",

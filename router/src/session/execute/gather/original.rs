@@ -58,6 +58,14 @@ impl Session {
         }
     }
 
+    /// Types of the parameters of a text, as PostgreSQL infers those that are not declared.
+    pub(in crate::session) async fn inferred_types(
+        &mut self,
+        identity: &StatementIdentity,
+    ) -> Result<Vec<u32>, Fault> {
+        Ok(self.original_of(identity).await?.parameters.clone())
+    }
+
     /// The same by the identity of the text.
     pub(in crate::session::execute) async fn original_of(
         &mut self,

@@ -3,16 +3,17 @@
 
 use std::rc::Rc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
 use topology::ShardId;
 use wire::Format;
-use wire::backend::{RowDescription, tag};
+use wire::backend::{DataRow, RowDescription, tag};
 
 use super::super::super::fault::Fault;
 use super::super::super::oids::rows::RowOids;
 use super::super::super::state::Session;
 use super::super::super::transaction::State;
+use super::super::PartRows;
 use super::super::asking::Asked;
 use super::super::scatter::{differing_columns, out_of_step};
 use super::super::shares::unshared;
@@ -70,12 +71,17 @@ impl Session {
         position: usize,
     ) -> Result<Pulled<'a>, Fault> {
         let pull = &work.gather.pulls[position];
+        if let Source::Part(number) = pull.source {
+            return self.pull_part(work, position, number).await;
+        }
         let shards = self.source_shards(&pull.source, work.invocation.arguments());
         let rendered = pull.text.render(&work.handed());
         // A finish apart may be all that a volatile function in the statement does: it is in the pulls.
         let effect = match work.gather.place {
             Finish::Apart { .. } => work.effect,
-            Finish::Shards { .. } | Finish::Mirrored(_) => Effect::default(),
+            Finish::Shards { .. } | Finish::Locked { .. } | Finish::Mirrored(_) => {
+                Effect::default()
+            }
         };
         let (mut asked, intake) = self
             .read(work, position, &shards, &rendered, effect)
@@ -87,6 +93,48 @@ impl Session {
             }
             None => self.hand_over(work, intake).await,
         }
+    }
+
+    /// The rows that a part of the statement has given.
+    async fn pull_part<'a>(
+        &mut self,
+        work: &mut Work<'a>,
+        position: usize,
+        number: usize,
+    ) -> Result<Pulled<'a>, Fault> {
+        let part = self.parts.get_mut(number).and_then(Option::take);
+        let mut part = part.ok_or_else(out_of_step)?;
+        let taken = self.take_part(work, position, &mut part).await;
+        self.parts[number] = Some(part);
+        let intake = taken?;
+        match work.otherwise().filter(|_| intake.overflows) {
+            Some(otherwise) => Ok(Pulled::TooMany(otherwise)),
+            None => self.hand_over(work, intake).await,
+        }
+    }
+
+    async fn take_part(
+        &mut self,
+        work: &mut Work<'_>,
+        position: usize,
+        part: &mut PartRows,
+    ) -> Result<Intake, Fault> {
+        let mut intake = Intake {
+            pull: position,
+            types: part.types.clone(),
+            rewrites: Vec::new(),
+            rows: Vec::new(),
+            bytes: 0,
+            table: None,
+            overflows: false,
+            texts: part.texts.clone(),
+        };
+        work.pulled = Figures::default();
+        for number in 0..part.rows.len() {
+            let row = part.rows.row(number).await?.ok_or_else(out_of_step)?;
+            self.take_row(work, &mut intake, row.slice(5..)).await?;
+        }
+        Ok(intake)
     }
 
     /// All rows of a pull. Where they must be read anew the transaction's connections give the same, but for
@@ -138,7 +186,7 @@ impl Session {
                 route::array_targets(array, *key_type, arguments, encoding, map)
             }
             Source::Home => Some(vec![map.home()]),
-            Source::AnyShard => Some(Vec::new()),
+            Source::AnyShard | Source::Part(_) => Some(Vec::new()),
         };
         match shards {
             None => map.shards().to_vec(),
@@ -215,6 +263,9 @@ impl Session {
                 tag::DATA_ROW => {
                     let shard = self.shard_of(&asked[position]);
                     let row = self.row_at_home(&intake, position, shard, &message);
+                    let Some(row) = marked(work, pull, shard, row)? else {
+                        continue;
+                    };
                     self.take_row(work, &mut intake, row).await?;
                     // A cancelled statement would fail an open transaction.
                     if intake.overflows && self.transaction.state == State::Idle {
@@ -357,9 +408,17 @@ impl Session {
         if is_settled || work.otherwise().is_some() || work.may_use_table(intake.pull) {
             return Ok(Vec::new());
         }
-        let elements = self.elements(&intake.types).await?;
+        self.texts_of(&intake.types).await
+    }
+
+    /// Which columns of these types can only be handed over as text, if all can be handed over so.
+    pub(in crate::session::execute) async fn texts_of(
+        &mut self,
+        types: &[u32],
+    ) -> Result<Vec<Option<&'static str>>, Fault> {
+        let elements = self.elements(types).await?;
         let mut wanted = Vec::new();
-        for (element, type_oid) in elements.iter().zip(&intake.types) {
+        for (element, type_oid) in elements.iter().zip(types) {
             match (element, read_from_text(*type_oid)) {
                 (Element::OnlyColumn, Some(text)) => wanted.push(Some(text)),
                 (Element::Of(_), _) => wanted.push(None),
@@ -412,6 +471,43 @@ impl Intake {
     }
 }
 
+/// The row of a marked pull with the shard's number in its last column; `None`: it is to be left out.
+fn marked(
+    work: &Work<'_>,
+    pull: usize,
+    shard: ShardId,
+    row: Bytes,
+) -> Result<Option<Bytes>, Fault> {
+    let Some(mark) = work.gather.pulls[pull].mark else {
+        return Ok(Some(row));
+    };
+    if let Some(skipped) = work.skipped.get(mark).filter(|skipped| !skipped.is_empty()) {
+        let parsed = DataRow::parse(&row)?;
+        let place = parsed.len().checked_sub(2).ok_or_else(out_of_step)?;
+        let place = parsed.nth(place).flatten().unwrap_or_default();
+        let place = format!("{}@{shard}", String::from_utf8_lossy(place));
+        if skipped.contains(&place) {
+            return Ok(None);
+        }
+    }
+    // An int4 in binary.
+    let mut row = BytesMut::from(row);
+    let number = row.len().checked_sub(4).ok_or_else(out_of_step)?;
+    row[number..].copy_from_slice(&i32::from(shard.0).to_be_bytes());
+    Ok(Some(row.freeze()))
+}
+
+/// The texts, and the formats in which the columns are to come.
+pub(in crate::session::execute) fn text_formats(
+    texts: Vec<Option<&'static str>>,
+) -> (Vec<Option<&'static str>>, Vec<Format>) {
+    let formats = match texts.is_empty() {
+        true => vec![Format::Binary],
+        false => texts.iter().map(|text| format_of(*text)).collect(),
+    };
+    (texts, formats)
+}
+
 fn format_of(text: Option<&str>) -> Format {
     match text {
         Some(_) => Format::Text,
@@ -441,7 +537,7 @@ fn too_much(limit: usize) -> RouterError {
     .hint("Restrict the statement to fewer rows, or raise limits.gather in the router's configuration.")
 }
 
-fn too_much_held(limit: usize) -> RouterError {
+pub(super) fn too_much_held(limit: usize) -> RouterError {
     let size = print_size(limit);
     RouterError {
         id: "gather-held",

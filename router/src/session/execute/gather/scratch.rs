@@ -4,8 +4,6 @@
 //! It is a branch that is marked as apart for as long as the statement runs, with the settings of the session
 //! and of the open transaction, in a transaction of its own that is rolled back.
 
-use std::rc::Rc;
-
 use topology::ShardId;
 use wire::frontend::write;
 
@@ -48,7 +46,10 @@ impl Session {
 
     /// Where oids differ from shard to shard the rows are in the home shard's.
     fn scratch_shard(&self, place: &Finish) -> ShardId {
-        let anywhere = matches!(place, Finish::Apart { home: false });
+        let anywhere = matches!(
+            place,
+            Finish::Apart { home: false } | Finish::Locked { home: false, .. }
+        );
         if anywhere && !self.current_space().translates() {
             self.worker.any_shard(self.space.state.map.shards())
         } else {
@@ -88,13 +89,8 @@ impl Session {
         let in_time = tokio::time::timeout(RECOVERY_LIMIT, wound_up).await;
         let server = &mut self.transaction.branches[scratch.branch].server;
         server.broken |= in_time != Ok(true);
-        let shared = Rc::clone(&self.shared);
-        shared.cancels_delivered().await;
+        self.forget_target(scratch.branch).await;
         let branch = self.transaction.branches.remove(scratch.branch);
-        let mut targets = shared.targets.borrow_mut();
-        targets.retain(|target| {
-            target.shard != branch.server.shard || target.process_id != branch.server.process_id
-        });
         self.give_back(branch.server);
         outcome
     }

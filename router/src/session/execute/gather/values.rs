@@ -1,5 +1,6 @@
 //! What the texts of one gather are bound with: the client's parameters, the time, pulled rows.
 
+use std::collections::HashSet;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -16,7 +17,7 @@ use crate::backend::prepared::StatementIdentity;
 use crate::error::RouterError;
 use crate::plan::Effect;
 use crate::plan::gather::template::{Handed, Parameter};
-use crate::plan::gather::{Argument, Finish, Fragment, Gather, Rendered};
+use crate::plan::gather::{Argument, Finish, Fragment, Gather, Rendered, Source};
 
 /// PostgreSQL's oid of timestamptz.
 const TIMESTAMPTZ: u32 = 1184;
@@ -41,6 +42,8 @@ pub(super) struct Work<'a> {
     pub cancels_before: u64,
     /// Of the last pull.
     pub pulled: Figures,
+    /// By mark: rows that pulls leave out, because others have locked them.
+    pub skipped: Vec<HashSet<String>>,
 }
 
 /// The rows of one pull.
@@ -116,6 +119,7 @@ impl<'a> Work<'a> {
             scratch: None,
             cancels_before: 0,
             pulled: Figures::default(),
+            skipped: Vec::new(),
         })
     }
 
@@ -134,15 +138,19 @@ impl<'a> Work<'a> {
     /// The rows of a pull may go into a table of the scratch connection: nobody else reads them, and the
     /// finishing statement changes nothing that is to last.
     pub fn may_use_table(&self, pull: usize) -> bool {
-        let apart = matches!(self.gather.place, Finish::Apart { .. });
-        apart && !self.effect.writes && !self.is_read_by_a_pull(pull)
+        let apart = matches!(
+            self.gather.place,
+            Finish::Apart { .. } | Finish::Locked { .. }
+        );
+        let given = matches!(self.gather.pulls[pull].source, Source::Part(_));
+        apart && !given && !self.effect.writes && !self.is_read_by_a_pull(pull)
     }
 
     /// The plan to be followed where a pull gives more rows than are handed over as arrays.
     pub fn otherwise(&self) -> Option<&'a Gather> {
         match &self.gather.place {
             Finish::Shards { otherwise, .. } => otherwise.as_deref(),
-            Finish::Apart { .. } | Finish::Mirrored(_) => None,
+            Finish::Apart { .. } | Finish::Locked { .. } | Finish::Mirrored(_) => None,
         }
     }
 

@@ -32,7 +32,7 @@ impl Session {
     }
 
     /// For each row its ids, in binary.
-    async fn ids_for(
+    pub(super) async fn ids_for(
         &mut self,
         work: &mut Work<'_>,
         rows: usize,
@@ -57,7 +57,7 @@ impl Session {
 }
 
 /// As many as make a batch, or all that are left: whole DataRow messages.
-async fn next_rows(work: &mut Work<'_>) -> Result<Vec<Bytes>, Fault> {
+pub(super) async fn next_rows(work: &mut Work<'_>) -> Result<Vec<Bytes>, Fault> {
     let mut rows = Vec::new();
     let mut bytes = 0;
     let at_once = work.insert.at_once;

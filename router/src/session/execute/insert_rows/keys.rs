@@ -59,6 +59,21 @@ impl<'a> KeyAt<'a> {
     }
 }
 
+/// MERGE finds a row's match by an equality, and its shard by assignment: these must be about the same value.
+pub(super) fn check_matched(insert: &InsertRows, types: &[u32]) -> Result<(), RouterError> {
+    use crate::plan::scope::{INT2, INT4, INT8, TEXT, UUID, VARCHAR};
+    const NUMERIC: u32 = 1700;
+    const BPCHAR: u32 = 1042;
+    let Destination::ByKey(key) = &insert.destination else {
+        return Ok(());
+    };
+    let found = key.position.and_then(|position| types.get(position));
+    match found {
+        Some(&(INT2 | INT4 | INT8 | NUMERIC | TEXT | VARCHAR | BPCHAR | UUID)) => Ok(()),
+        _ => Err(crate::plan::unsupported::merge_over_shards()),
+    }
+}
+
 impl Session {
     /// The shards of `rows` (whole DataRow messages) with these ids.
     pub(super) async fn places_of(
@@ -157,7 +172,10 @@ impl Session {
         self.unless_called_off(&mut asked, heard).await
     }
 
-    async fn all_rows(&mut self, asked: &mut [Asked]) -> Result<Vec<Bytes>, Fault> {
+    pub(in crate::session::execute) async fn all_rows(
+        &mut self,
+        asked: &mut [Asked],
+    ) -> Result<Vec<Bytes>, Fault> {
         let mut rows = Vec::new();
         while let Some(message) = self.next_message(asked, 0).await? {
             if message.tag == tag::DATA_ROW {

@@ -117,6 +117,12 @@ impl Table {
         format!("SELECT oskol.leave_unique_keys({schema}, {name})")
     }
 
+    /// As those of unique keys.
+    pub fn leave_routes(&self) -> String {
+        let (schema, name) = (quote_literal(&self.schema), quote_literal(&self.name));
+        format!("SELECT oskol.leave_routes({schema}, {name})")
+    }
+
     pub fn keep_unique_keys(&self, key: &str) -> String {
         constraints::keep_unique_keys((&self.schema, &self.name), key)
     }

@@ -42,6 +42,10 @@ impl Session {
             "SELECT oskol.act_{}($1, $2, $3::json, $4::json)",
             key.number
         );
+        for (shard, _, _) in &lists {
+            let index = self.join(*shard).await?;
+            self.must_tell_collects(index);
+        }
         let rows = self.call(&sql, &calls).await?;
         for (shard, olds, _) in &lists {
             if self.has_newer(key, *shard, olds).await? {

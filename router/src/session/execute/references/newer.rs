@@ -1,8 +1,6 @@
 //! Children that a transaction with a snapshot of its own does not see: they have come since, while their parent was
 //! still there. PostgreSQL's own checks look at them with a newer snapshot; here a connection beside the transaction does.
 
-use std::rc::Rc;
-
 use schema::KeptKey;
 use topology::ShardId;
 
@@ -36,14 +34,8 @@ impl Session {
     }
 
     async fn leave_apart(&mut self, index: usize) {
-        let shared = Rc::clone(&self.shared);
-        shared.cancels_delivered().await;
+        self.forget_target(index).await;
         let branch = self.transaction.branches.remove(index);
-        let mut targets = shared.targets.borrow_mut();
-        targets.retain(|target| {
-            target.shard != branch.server.shard || target.process_id != branch.server.process_id
-        });
-        drop(targets);
         self.worker.pools.give_back(branch.server);
     }
 }

@@ -11,9 +11,12 @@ use crate::plan::Validation;
 /// Keys that are looked at at a time.
 const BATCH: usize = 5_000;
 
+/// After so many the log tells how far it is.
+const TOLD: usize = 20 * BATCH;
+
 impl Session {
     /// Looks at the rows of foreign keys that were added, or that the client wants validated. `before`: numbers of
-    /// those that were there before the statement.
+    /// those that were there before the statement. Gives what every shard was told of them.
     ///
     /// # Errors
     /// A row refers to none.
@@ -21,7 +24,7 @@ impl Session {
         &mut self,
         validation: &Validation,
         before: &[u32],
-    ) -> Result<(), Fault> {
+    ) -> Result<Vec<String>, Fault> {
         let keys = self.current_space().snapshot().kept_keys.values();
         let wanted: Vec<KeptKey> = keys
             .filter(|key| key.child == validation.table)
@@ -32,14 +35,16 @@ impl Session {
             })
             .cloned()
             .collect();
+        let mut said = Vec::new();
         for key in wanted {
             self.validate_key(&key).await?;
             let valid = format!("SELECT oskol.key_is_valid({})", key.number);
             self.join_every_shard().await?;
             let all = self.begun_branches();
             self.run_at_once(&all, &valid).await.into_result()?;
+            said.push(valid);
         }
-        Ok(())
+        Ok(said)
     }
 
     async fn validate_key(&mut self, key: &KeptKey) -> Result<(), Fault> {
@@ -51,7 +56,13 @@ impl Session {
                 key.number
             );
             self.run_quietly(index, &open).await?;
-            while self.validate_batch(key, shard).await? == BATCH {}
+            let mut looked_at = 0;
+            while self.validate_batch(key, shard).await? == BATCH {
+                looked_at += BATCH;
+                if looked_at % TOLD == 0 {
+                    tracing::info!(%shard, looked_at, key = key.name, "a foreign key is being validated");
+                }
+            }
             self.run_quietly(index, "CLOSE oskol_keys").await?;
         }
         Ok(())
