@@ -19,6 +19,7 @@ mod postgres;
 mod procfs;
 mod profile;
 mod programs;
+mod rebalance;
 mod report;
 mod scatter;
 mod server;
@@ -42,6 +43,8 @@ enum Command {
     Commit(commit::Options),
     /// Memory per idle client, and whether idle clients disturb active ones.
     Idle(idle::Options),
+    /// How fast a new shard takes its part of the rows, under load, beside COPY.
+    Rebalance(rebalance::Options),
     /// Statements over all rows: four shards beside one PostgreSQL that has all of them.
     Scatter(scatter::Options),
     /// The social network's pages under load: four shards beside one PostgreSQL.
@@ -74,6 +77,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Compare(options) => compare::run(options).await,
         Command::Commit(options) => commit::run(options).await,
         Command::Idle(options) => idle::run(options).await,
+        Command::Rebalance(options) => rebalance::run(options).await,
         Command::Scatter(options) => scatter::run(options).await,
         Command::Social(options) => social::run(options).await,
         Command::Stream(options) => stream::run(options).await,

@@ -1,5 +1,7 @@
 //! Shards are added and buckets move while clients write: nobody sees an error, nothing is lost, doubled or misplaced.
 
+#[path = "moves/away.rs"]
+mod away;
 #[path = "moves/cut_off.rs"]
 mod cut_off;
 #[path = "moves/joining.rs"]

@@ -285,7 +285,7 @@ fn is_unseen(shard: ShardId) -> RouterError {
         wire::sqlstate::SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION,
         format!("shard {shard} cannot be reached"),
     )
-    .detail("It has not been there since this router was started, or began to serve the database.")
+    .detail("It has not been there since this router was started, or began to serve the database, or since rows moved from or to it.")
     .hint("Rows on other shards can still be used; SHOW SHARDS in the admin database tells which are up.")
 }
 

@@ -29,7 +29,9 @@ const LOOK: Duration = Duration::from_millis(3);
 /// Between tries to learn the outcome.
 const RETRY: Duration = Duration::from_millis(100);
 /// Of one try: a connection may be dead, and not closed.
-const LONGEST_TRY: Duration = Duration::from_secs(5);
+const LONGEST_TRY: Duration = Duration::from_secs(8);
+/// Of its part on one shard.
+const LONGEST_COMMIT: Duration = Duration::from_secs(1);
 
 /// What a database knows of holds.
 #[derive(Debug, Default)]
@@ -209,7 +211,8 @@ impl Part {
         home.batch_execute(&said).await.map_err(&failed)
     }
 
-    /// Learns the outcome, which is a rollback if there was none, and routes by it.
+    /// Learns the outcome, which is a rollback if there was none, and routes by it. A shard on which it cannot be committed now is
+    /// asked for nothing until it is: no row is looked for where it is not yet, and all others are served.
     async fn conclude(&self) -> Result<(), ControlError> {
         let home = self.home().await?;
         let row = home
@@ -220,31 +223,65 @@ impl Part {
             return Ok(());
         }
         catalog::learn_shards(&home).await?;
-        let connections = &self.around.connections;
-        let shards = [self.hold.source, self.hold.target];
-        // A name that is not one was never prepared.
-        if let Ok(id) = self.hold.gid.parse::<GlobalId>() {
-            let database = self.watched.database.name();
-            recovery::commit_decided(connections, database, &id, &shards).await?;
-        }
+        let unsettled = self.commit().await?;
         let row = home
             .query_one("SELECT map_epoch FROM oskol.meta", &[])
             .await;
         let wanted = row.map_err(home.failed())?.get::<_, i64>(0) as u64;
         drop(home);
-        let mut seen = self.watched.seen.subscribe();
-        self.watched.poke.notify_one();
-        // The sender lives as long as `watched`.
-        let reached = seen.wait_for(|seen| seen.map >= wanted);
+        self.watched.set_unsettled(&unsettled);
+        let routes = async {
+            let mut seen = self.watched.seen.subscribe();
+            // The sender lives as long as `watched`.
+            let reached = seen.wait_for(|seen| seen.map >= wanted).await;
+            reached.map_err(|_| ControlError::Stopped)?;
+            while !self.leaves_alone(&unsettled) {
+                tokio::time::sleep(LOOK).await;
+            }
+            Ok(())
+        };
         let late = |_| ControlError::Timeout {
             what: "the shard map after a move",
             limit: self.hold.limit,
         };
-        tokio::time::timeout(self.hold.limit, reached)
+        tokio::time::timeout(self.hold.limit, routes)
             .await
             .map_err(late)?
-            .map(|_| ())
-            .map_err(|_| ControlError::Stopped)
+    }
+
+    /// Those shards where it could not be done now. Without the home shard nothing is sure.
+    async fn commit(&self) -> Result<Vec<ShardId>, ControlError> {
+        let mut unsettled = Vec::new();
+        // A name that is not one was never prepared.
+        let Ok(id) = self.hold.gid.parse::<GlobalId>() else {
+            return Ok(unsettled);
+        };
+        let connections = &self.around.connections;
+        let database = self.watched.database.name();
+        for shard in [self.hold.source, self.hold.target] {
+            let only = [shard];
+            let done = recovery::commit_decided(connections, database, &id, &only);
+            let error = match tokio::time::timeout(LONGEST_COMMIT, done).await {
+                Ok(Ok(())) => continue,
+                Ok(Err(error)) => error,
+                Err(_) => ControlError::Timeout {
+                    what: "the end of a move",
+                    limit: LONGEST_COMMIT,
+                },
+            };
+            if shard == connections.home() {
+                return Err(error);
+            }
+            tracing::warn!(gid = self.hold.gid, %shard, %error,
+                "rows have moved, and one of the shards cannot be reached: nothing is asked of it until it can");
+            unsettled.push(shard);
+        }
+        Ok(unsettled)
+    }
+
+    fn leaves_alone(&self, shards: &[ShardId]) -> bool {
+        let state = self.watched.database.state();
+        shards.iter().all(|shard| state.unseen.contains(shard))
     }
 
     async fn home(&self) -> Result<super::connections::Lent, ControlError> {

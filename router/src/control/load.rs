@@ -210,8 +210,23 @@ impl OidReader<'_> {
             return Err(ControlError::Refused(wrong.join("; ")));
         }
         let config = Arc::clone(connection.shared_config());
-        bootstrap::prepare_server(&config, connection, shard, self.database).await
+        bootstrap::prepare_server(&config, connection, shard, self.database).await?;
+        nothing_is_decided(connection).await
     }
+}
+
+/// What is decided and prepared on the shard, DDL or a move of buckets, has been committed: until then it is not as the home shard
+/// says.
+async fn nothing_is_decided(connection: &mut Lent) -> Result<(), ControlError> {
+    let failed = connection.failed();
+    let look = async {
+        let transaction = connection.transaction().await?;
+        transaction
+            .batch_execute("SET LOCAL lock_timeout TO '500ms'; SELECT FROM oskol.applied FOR SHARE")
+            .await?;
+        transaction.commit().await
+    };
+    look.await.map_err(failed)
 }
 
 /// By shard; `None` where nothing differs from the home shard.

@@ -5,12 +5,13 @@
 //! those rows. The row is there before the catalog is first read, so no change slips in between. When
 //! the home shard is away the state of before stays in use, and nobody can change the catalog.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_postgres::{Client, Notification};
+use topology::ShardId;
 
 use super::CLUSTER_DATABASE;
 use super::connections::Connections;
@@ -75,6 +76,39 @@ pub(crate) struct Watched {
     /// Something was said on the channel.
     pub(crate) heard: Notify,
     pub(crate) holds: Holds,
+    /// Shards on which a move that is decided may not be committed yet, as they could not be reached.
+    unsettled: Mutex<Vec<ShardId>>,
+}
+
+impl Watched {
+    /// Nobody asks these shards for anything, from the next reading on, which begins now, until one has found them again, and
+    /// the move committed.
+    pub(crate) fn set_unsettled(&self, shards: &[ShardId]) {
+        if !shards.is_empty() {
+            self.unsettled().extend(shards);
+            self.complete.store(false, Ordering::Release);
+        }
+        self.poke.notify_one();
+    }
+
+    /// What was read last, less what it says of shards that must be looked at again.
+    fn known(&self) -> DatabaseState {
+        let mut state = DatabaseState::clone(&self.database.state());
+        state.unseen.extend(self.unsettled().iter());
+        state
+    }
+
+    /// `unseen`: those that no reading has found yet.
+    fn settle(&self, before: &[ShardId], unseen: &[ShardId]) {
+        let is_found = |shard: &ShardId| before.contains(shard) && !unseen.contains(shard);
+        self.unsettled().retain(|shard| !is_found(shard));
+    }
+
+    fn unsettled(&self) -> std::sync::MutexGuard<'_, Vec<ShardId>> {
+        self.unsettled
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What a watch needs of the control plane.
@@ -139,6 +173,7 @@ pub(crate) async fn open(around: &Surroundings, name: &str) -> Result<Arc<Watche
                 poke,
                 heard,
                 holds: Holds::default(),
+                unsettled: Mutex::default(),
             }));
         }
     }
@@ -264,11 +299,13 @@ impl Session<'_> {
     async fn load(&self, life: u64) -> Result<(u64, u64), ControlError> {
         let database = &self.watched.database;
         let before = database.state();
+        let known = self.watched.known();
         let Loaded {
             mut state,
             complete,
-        } = self.around.load(database.name(), Some(&before)).await?;
+        } = self.around.load(database.name(), Some(&known)).await?;
         state.life = life;
+        self.watched.settle(&known.unseen, &state.unseen);
         let epochs = (state.snapshot.epoch, state.map.epoch());
         // Read again only for want of a shard's OIDs, and for nothing: plans stay good.
         let known = (before.snapshot.epoch, before.map.epoch());

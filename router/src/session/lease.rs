@@ -26,13 +26,13 @@ impl Session {
     /// The branch of `shard`, which joins if it has not. Outside a transaction a branch lasts for
     /// one statement or one pipeline.
     pub(super) async fn branch(&mut self, shard: ShardId) -> Result<usize, Fault> {
+        self.space.state.must_be_seen(shard)?;
         if let Some(index) = self.transaction.find(shard) {
             if self.transaction.branches[index].of_standby {
                 self.check_standby(index)?;
             }
             return Ok(index);
         }
-        self.space.state.must_be_seen(shard)?;
         let reads = self.transaction.source.get() == Source::Standby;
         let server = if reads {
             Box::pin(self.server_for_reading(shard)).await?
