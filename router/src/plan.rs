@@ -320,6 +320,12 @@ pub struct Scatter {
     pub merge: Merge,
     /// Every key that could restrict the shards was absent: why it scatters, for EXPLAIN.
     pub why: String,
+    pub routes: EntryRoutes,
+}
+
+/// What may tell which shards have the rows.
+#[derive(Debug, Clone, Default)]
+pub struct EntryRoutes {
     /// The entry of a unique key tells which shard has the one row that all others hang on: asked first.
     pub entry: Option<by_entry::EntryRoute>,
     /// The entries of a unique key tell which shards have the rows: asked first.
@@ -328,13 +334,25 @@ pub struct Scatter {
     pub routed: Option<by_entry::EntryList>,
 }
 
+impl EntryRoutes {
+    pub fn any(&self) -> bool {
+        self.entry.is_some() || self.listed.is_some() || self.routed.is_some()
+    }
+}
+
 #[derive(Debug)]
 pub struct Broadcast {
     pub rewrite: Option<Rewrite>,
-    /// The statement could do something else on every shard: it runs on one, and the others get its rows.
-    pub mirror: Option<mirror::Mirror>,
-    /// Before it looks for rows.
-    pub holds: holds::Holds,
+    pub copies: Copies,
+}
+
+/// How the shards' copies of a table stay the same.
+#[derive(Debug)]
+pub enum Copies {
+    /// Every shard runs the statement, while nobody else writes.
+    Alike(holds::Holds),
+    /// It could do something else on every shard: it runs on one, and the others get its rows.
+    Mirrored(mirror::Mirror),
 }
 
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use pg_query::protobuf::Token;
 
 use super::gather::{Finish, Gather, Source};
 use super::survey::ListedKeys;
-use super::{Action, ByKey, KeyExpr, Plan, Split};
+use super::{Action, ByKey, EntryRoutes, KeyExpr, Plan, Split};
 use crate::parse::shape::{LiteralKind, Shape};
 
 impl Plan {
@@ -58,14 +58,19 @@ fn for_each_key(action: &mut Action, visit: &mut impl FnMut(&mut KeyExpr)) {
         Action::Split(Split::Keys { keys, .. }) => keys.iter_mut().for_each(visit),
         Action::Split(Split::KeyArray { array, .. }) => visit(array),
         Action::Scatter(scatter) => {
-            let route = scatter.entry.iter_mut();
-            let routed = route.flat_map(|route| &mut route.columns);
-            let listed = scatter.listed.iter_mut().chain(&mut scatter.routed);
+            let EntryRoutes {
+                entry,
+                listed,
+                routed,
+            } = &mut scatter.routes;
+            let route = entry.iter_mut();
+            let one = route.flat_map(|route| &mut route.columns);
+            let listed = listed.iter_mut().chain(routed);
             let listed = listed.flat_map(|list| match &mut list.keys {
                 ListedKeys::Each(keys) => keys.as_mut_slice(),
                 ListedKeys::Array(array) => std::slice::from_mut(array),
             });
-            let values = routed.map(|value| &mut value.value);
+            let values = one.map(|value| &mut value.value);
             values.chain(listed).for_each(visit);
         }
         Action::Gather(gather) => for_each_key_of_sources(gather, visit),

@@ -31,7 +31,9 @@ use super::holds;
 use super::insert_rows::Destination;
 use super::scope::{self, Found};
 use super::tokens::Tokens;
-use super::{Action, Broadcast, Effect, Piece, Plan, PlanContext, Rewrite, sequence, unsupported};
+use super::{
+    Action, Broadcast, Copies, Effect, Piece, Plan, PlanContext, Rewrite, sequence, unsupported,
+};
 use crate::error::RouterError;
 use crate::parse::Statement;
 pub use from_query::parts_of;
@@ -201,9 +203,11 @@ fn same_on_every_shard(job: &Job<'_>, target: &Target) -> Planned {
         values.map_or(&[], |select| &select.values_lists),
     )?;
     let culprit = mirrored::culprit(job, target, values.is_none());
-    let mirror = match &culprit {
-        Some(culprit) => Some(mirrored::mirror(job, target, culprit, &tokens, &mut edits)?),
-        None => None,
+    let copies = match &culprit {
+        Some(culprit) => {
+            Copies::Mirrored(mirrored::mirror(job, target, culprit, &tokens, &mut edits)?)
+        }
+        None => Copies::Alike(holds::of_added(&target.relation, job.facts, job.context)),
     };
     let rewrite = (!edits.is_empty()).then(|| rewrite(&edits, job));
     let reason = match culprit {
@@ -218,11 +222,7 @@ fn same_on_every_shard(job: &Job<'_>, target: &Target) -> Planned {
         ..job.effect
     };
     Ok(Plan::new(
-        Action::Broadcast(Broadcast {
-            rewrite,
-            mirror,
-            holds: holds::of_added(&target.relation, job.facts, job.context),
-        }),
+        Action::Broadcast(Broadcast { rewrite, copies }),
         effect,
         reason,
     ))

@@ -23,7 +23,7 @@ use super::functions;
 use super::gather::{Gather, combine};
 use super::pins::{Pins, connected, row_facts};
 use super::survey::{Body, ListedKeys, Output, QueryId, Rows, Survey, Term};
-use super::{Action, Effect, Plan, PlanContext, Scatter, Split, unsupported};
+use super::{Action, Effect, EntryRoutes, Plan, PlanContext, Scatter, Split, unsupported};
 use crate::error::RouterError;
 use crate::merge::{Merge, RowCount};
 use crate::parse::Statement;
@@ -133,9 +133,7 @@ pub fn select(
                 text,
                 merge,
                 why,
-                entry: None,
-                listed: None,
-                routed: None,
+                routes: EntryRoutes::default(),
             },
         )
     });
@@ -238,9 +236,7 @@ pub fn insert(
             text,
             merge,
             why,
-            entry: None,
-            listed: None,
-            routed: None,
+            routes: EntryRoutes::default(),
         },
     ))
 }
@@ -293,9 +289,7 @@ pub fn write(survey: &Survey, pins: &Pins, returning: bool) -> Result<Spread, Ro
             text: None,
             merge,
             why,
-            entry: None,
-            listed: None,
-            routed: None,
+            routes: EntryRoutes::default(),
         },
     ))
 }
@@ -328,9 +322,7 @@ pub fn merge_into(survey: &Survey, pins: &Pins, returning: bool) -> Result<Sprea
             "no one value for the shard key of {}",
             survey.leaf(target).name
         ),
-        entry: None,
-        listed: None,
-        routed: None,
+        routes: EntryRoutes::default(),
     }))
 }
 

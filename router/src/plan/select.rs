@@ -123,10 +123,11 @@ pub(super) fn keyed(
     let Some((value, key_type)) = pinned else {
         return spread.map(|mut spread| {
             if let Spread::Everywhere(scatter) = &mut spread {
-                scatter.entry = by_entry::route(survey, pins, context);
-                if scatter.entry.is_none() {
-                    scatter.listed = by_entry::list(survey, pins);
-                    scatter.routed = by_routing_index::route(survey, pins);
+                let routes = &mut scatter.routes;
+                routes.entry = by_entry::route(survey, pins, context);
+                if routes.entry.is_none() {
+                    routes.listed = by_entry::list(survey, pins);
+                    routes.routed = by_routing_index::route(survey, pins);
                 }
             }
             spread.into_plan(effect)

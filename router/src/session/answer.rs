@@ -278,11 +278,7 @@ pub(super) fn kind(plan: &Plan) -> PlanKind {
         Action::Home | Action::Temporary(_) => PlanKind::Home,
         Action::ByKey(_) => PlanKind::SingleShard,
         Action::Split(_) => PlanKind::Split,
-        Action::Scatter(scatter)
-            if scatter.entry.is_some() || scatter.listed.is_some() || scatter.routed.is_some() =>
-        {
-            PlanKind::ByEntry
-        }
+        Action::Scatter(scatter) if scatter.routes.any() => PlanKind::ByEntry,
         Action::Scatter(_) => PlanKind::Scatter,
         Action::Gather(_) => PlanKind::Gather,
         Action::InsertRows(_) | Action::InParts(_) | Action::Upsert(_) => PlanKind::Split,

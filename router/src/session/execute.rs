@@ -124,17 +124,17 @@ impl Session {
             ) => Box::pin(self.split_keys(split, scatter, plan, invocation)).await,
             Action::Scatter(scatter) => {
                 let effect = plan.effect;
-                if let Some(route) = &scatter.entry
+                if let Some(route) = &scatter.routes.entry
                     && Box::pin(self.by_entry(route, scatter, effect, invocation)).await?
                 {
                     return Ok(());
                 }
-                if let Some(list) = &scatter.listed
+                if let Some(list) = &scatter.routes.listed
                     && Box::pin(self.by_listed(list, scatter, effect, invocation)).await?
                 {
                     return Ok(());
                 }
-                let shards = match &scatter.routed {
+                let shards = match &scatter.routes.routed {
                     Some(routed) => Box::pin(self.routed_shards(routed, invocation)).await?,
                     None => self.space.state.map.shards().to_vec(),
                 };

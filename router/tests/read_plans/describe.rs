@@ -5,7 +5,7 @@ use router::plan::gather::locked::LockedTable;
 use router::plan::gather::{Argument, Finish, Fragment, Gather, Source};
 use router::plan::key::{Arithmetic, Constant};
 use router::plan::parts::Part;
-use router::plan::{Action, Broadcast, Fallback, KeyExpr, Piece, Plan, Scatter, Split};
+use router::plan::{Action, Broadcast, Copies, Fallback, KeyExpr, Piece, Plan, Scatter, Split};
 
 pub fn plan(plan: &Plan) -> String {
     let mut out = action(&plan.action);
@@ -116,7 +116,7 @@ fn indented(inner: &Plan) -> Vec<String> {
 }
 
 fn mirror(plan: &Broadcast) -> Vec<String> {
-    let Some((mirror, rewrite)) = plan.mirror.as_ref().zip(plan.rewrite.as_ref()) else {
+    let (Copies::Mirrored(mirror), Some(rewrite)) = (&plan.copies, &plan.rewrite) else {
         return Vec::new();
     };
     let first = if mirror.at_home { "home" } else { "one shard" };

@@ -7,7 +7,7 @@ use router::plan::gather::template::Handed;
 use router::plan::insert_rows::{Destination, InsertRows};
 use router::plan::key::{Arithmetic, Constant};
 use router::plan::{
-    Action, AppendedId, ByKey, Copy, Ddl, Effect, KeyExpr, Piece, Plan, SequenceName, Split,
+    Action, AppendedId, ByKey, Copies, Copy, Ddl, Effect, KeyExpr, Piece, Plan, SequenceName, Split,
 };
 
 pub fn plan(plan: &Plan) -> String {
@@ -63,7 +63,7 @@ fn action(action: &Action) -> String {
             if let Some(rewrite) = &broadcast.rewrite {
                 writeln!(out, "  text: {}", pieces(&rewrite.pieces)).expect("a string takes all");
             }
-            if let Some(mirror) = &broadcast.mirror {
+            if let Copies::Mirrored(mirror) = &broadcast.copies {
                 let first = if mirror.at_home { "home" } else { "one shard" };
                 writeln!(
                     out,

@@ -12,7 +12,7 @@ use crate::parse::{self, Statement};
 use crate::plan::pins::{Pins, always_present};
 use crate::plan::select;
 use crate::plan::survey::{LeafId, LeafKind, Survey, Term};
-use crate::plan::{Action, PlanContext, Scatter};
+use crate::plan::{Action, EntryRoutes, PlanContext, Scatter};
 
 /// The plan, where there is one.
 pub(super) fn plan(
@@ -104,9 +104,7 @@ fn finished(action: Action, lowered: Lowered) -> Option<Gather> {
         text: None,
         merge: whole,
         why: String::new(),
-        entry: None,
-        listed: None,
-        routed: None,
+        routes: EntryRoutes::default(),
     });
     let text = text.as_ref().unwrap_or(&lowered.text);
     Some(Gather {

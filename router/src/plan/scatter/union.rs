@@ -9,7 +9,7 @@ use crate::parse::Statement;
 use crate::plan::pins::Pins;
 use crate::plan::survey::{Body, QueryId, Survey};
 use crate::plan::tokens::Tokens;
-use crate::plan::{PlanContext, Scatter, unsupported};
+use crate::plan::{EntryRoutes, PlanContext, Scatter, unsupported};
 
 pub(super) fn plan(
     statement: &Statement,
@@ -32,9 +32,7 @@ pub(super) fn plan(
         text,
         merge: Merge::Concatenate { limit, offset },
         why,
-        entry: None,
-        listed: None,
-        routed: None,
+        routes: EntryRoutes::default(),
     }))
 }
 

@@ -13,7 +13,7 @@ use crate::parse::{self, Statement};
 use crate::plan::gather::lower::{self, Lowered, Treatment};
 use crate::plan::gather::{Finish, Gather, Source, Template, print};
 use crate::plan::survey::{Leaf, LeafId, LeafKind, Term};
-use crate::plan::{Action, Plan, Scatter, unsupported};
+use crate::plan::{Action, EntryRoutes, Plan, Scatter, unsupported};
 
 /// The plan of a write whose target is sharded; `why` the shards cannot run it as it is.
 pub(super) fn onto_shards(job: &Job<'_>, why: &RouterError) -> Result<Plan, RouterError> {
@@ -138,9 +138,7 @@ fn finished(
         text: None,
         merge: whole(job.effect.returns_rows),
         why: String::new(),
-        entry: None,
-        listed: None,
-        routed: None,
+        routes: EntryRoutes::default(),
     });
     let finish = print::cut(text.as_ref().unwrap_or(&lowered.text), &lowered.holes);
     let place = Finish::Shards {

@@ -17,7 +17,7 @@ use crate::plan::place::Place;
 use crate::plan::survey::{Leaf, LeafId, LeafKind, Survey};
 use crate::plan::tokens::Tokens;
 use crate::plan::{
-    Action, Broadcast, Effect, Piece, Plan, PlanContext, Rewrite, unsupported, volatile,
+    Action, Broadcast, Copies, Effect, Piece, Plan, PlanContext, Rewrite, unsupported, volatile,
 };
 
 /// One such statement being planned.
@@ -43,8 +43,7 @@ impl Write<'_> {
         let Some(culprit) = self.culprit() else {
             let broadcast = Broadcast {
                 rewrite: None,
-                mirror: None,
-                holds: self.holds()?,
+                copies: Copies::Alike(self.holds()?),
             };
             return Ok(self.broadcast(broadcast, "a reference table is written on every shard"));
         };
@@ -141,8 +140,7 @@ impl Write<'_> {
         };
         Ok(Broadcast {
             rewrite: Some(rewrite),
-            mirror: Some(mirror),
-            holds: self.holds()?,
+            copies: Copies::Mirrored(mirror),
         })
     }
 

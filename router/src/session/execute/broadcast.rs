@@ -16,7 +16,7 @@ use super::calls::Call;
 use super::reply::Reply;
 use crate::error::RouterError;
 use crate::plan::holds::Holds;
-use crate::plan::{Broadcast, Effect, Isolation};
+use crate::plan::{Broadcast, Copies, Effect, Isolation};
 
 const HOLD: &str = "SELECT oskol.hold_writers($1, $2)";
 
@@ -41,10 +41,13 @@ impl Session {
             Some(rewrite) => self.fill_rewrite(rewrite, invocation).await?,
             None => Filled::with(self.statement_for_shards(invocation, None)),
         };
-        if let Some(mirror) = &broadcast.mirror {
-            return Box::pin(self.mirror(mirror, &filled, effect, invocation)).await;
-        }
-        self.hold_writers(&broadcast.holds).await?;
+        let holds = match &broadcast.copies {
+            Copies::Alike(holds) => holds,
+            Copies::Mirrored(mirror) => {
+                return Box::pin(self.mirror(mirror, &filled, effect, invocation)).await;
+            }
+        };
+        self.hold_writers(holds).await?;
         self.open_around();
         let shards = self.space.state.map.shards().to_vec();
         let mut reply = Reply::to(invocation);

@@ -13,7 +13,7 @@ use super::Invocation;
 use super::asking::Asked;
 use super::reply::Reply;
 use crate::error::RouterError;
-use crate::plan::{Action, Explain, Plan, Split};
+use crate::plan::{Action, Copies, Explain, Plan, Split};
 use account::Account;
 pub(super) use account::{merge_words, shards_in_words};
 
@@ -52,7 +52,7 @@ impl Session {
             return self.explain_insert_rows(insert, explain, invocation).await;
         }
         let routed = match &explain.inner.action {
-            Action::Scatter(scatter) => scatter.entry.as_ref(),
+            Action::Scatter(scatter) => scatter.routes.entry.as_ref(),
             _ => None,
         };
         let routed = match routed {
@@ -63,7 +63,7 @@ impl Session {
             None => None,
         };
         let list = match &explain.inner.action {
-            Action::Scatter(scatter) => scatter.listed.as_ref(),
+            Action::Scatter(scatter) => scatter.routes.listed.as_ref(),
             _ => None,
         };
         let listed = match list {
@@ -78,7 +78,7 @@ impl Session {
             account.goes_by_list(rows.shards, &list.name);
         }
         if let Action::Scatter(scatter) = &explain.inner.action
-            && let (Some(route), false) = (&scatter.routed, account.goes_by_unique_key())
+            && let (Some(route), false) = (&scatter.routes.routed, account.goes_by_unique_key())
         {
             let shards = self.routed_shards(route, invocation).await?;
             account.goes_by_routing_index(shards, &route.name);
@@ -188,7 +188,9 @@ impl Session {
 fn check_analyze(inner: &Plan) -> Result<(), RouterError> {
     let changes = match &inner.action {
         Action::ByKey(by_key) => by_key.rewrite.is_some(),
-        Action::Broadcast(broadcast) => broadcast.rewrite.is_some() || broadcast.mirror.is_some(),
+        Action::Broadcast(broadcast) => {
+            broadcast.rewrite.is_some() || matches!(broadcast.copies, Copies::Mirrored(_))
+        }
         Action::Split(Split::Insert(_) | Split::Unnest(_))
         | Action::InsertRows(_)
         | Action::InParts(_)

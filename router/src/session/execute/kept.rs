@@ -8,7 +8,7 @@ use super::super::state::Session;
 use super::Invocation;
 use super::reply::Remainder;
 use crate::merge::Merge;
-use crate::plan::{Action, Effect, Plan, Scatter};
+use crate::plan::{Action, Effect, EntryRoutes, Plan, Scatter};
 
 impl Session {
     /// Runs a query wherever its plan has it run. `query` must take no rows now: `max_rows` is zero. `None`: the
@@ -48,8 +48,6 @@ pub(super) fn whole_of_one_shard(effect: Effect) -> Scatter {
         text: None,
         merge,
         why: String::new(),
-        entry: None,
-        listed: None,
-        routed: None,
+        routes: EntryRoutes::default(),
     }
 }
