@@ -332,6 +332,8 @@ pub struct Limits {
 /// How buckets move between shards.
 #[derive(Debug, Clone)]
 pub struct MovesConfig {
+    /// Groups of one database that move at the same time, each from another shard.
+    pub concurrency: usize,
     /// Bytes a second that are copied; zero: no limit.
     pub bandwidth: u64,
     /// Rows, as estimated, that move in one transaction; one bucket moves whole, whatever it holds.

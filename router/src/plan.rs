@@ -35,6 +35,7 @@ mod single_shard;
 pub mod sizes;
 pub mod survey;
 pub mod tokens;
+mod triggers;
 pub mod unsupported;
 pub mod upsert;
 pub mod views;
@@ -74,6 +75,8 @@ pub struct PlanContext<'a> {
     pub rules: &'a [schema::TableRule],
     /// Number of shards is *not* known here on purpose; a plan must hold for any number.
     pub database: &'a str,
+    /// A parameter's value may mean the clock, such as `now`.
+    pub clock_in_parameters: bool,
 }
 
 /// One statement's plan.
@@ -372,7 +375,8 @@ pub struct Explain {
 
 /// Plans one statement. Never fails: what cannot be done is [`Action::Refuse`].
 pub fn plan(statement: &Statement, context: &PlanContext<'_>) -> Plan {
-    let plan = entries::around(plan_alone(statement, context), statement, context);
+    let plan = triggers::check(plan_alone(statement, context), statement, context);
+    let plan = entries::around(plan, statement, context);
     leftover::mark(plan, statement, context)
 }
 

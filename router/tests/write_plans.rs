@@ -43,6 +43,7 @@ fn planned(text: &str) -> String {
         temporary: &|name| name == "scratch",
         rules: &rules,
         database: "app",
+        clock_in_parameters: false,
     };
     match parse::parse(text) {
         Ok(statements) => statements

@@ -42,6 +42,40 @@ END
 $$;
 REVOKE ALL ON FUNCTION oskol.is_routed() FROM PUBLIC;
 
+-- What keeps unique keys and routing indexes stands for indexes: whoever writes as a replica, or switches all triggers of a table
+-- off, as tools do that load rows, has them kept all the same. As for foreign keys, their triggers may be switched off, as
+-- PostgreSQL's can.
+CREATE OR REPLACE FUNCTION oskol.enable_triggers() RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET allow_system_table_mods = on AS $$
+BEGIN
+    -- What is known of a table is read anew when its row of pg_class changes, not when one of pg_trigger does.
+    WITH enabled AS (UPDATE pg_trigger t SET tgenabled = 'A' FROM pg_proc p WHERE p.oid = t.tgfoid
+            AND p.pronamespace = 'oskol'::regnamespace AND t.tgenabled <> 'A'
+            AND (t.tgname = 'oskol_move' OR t.tgname ~ '^oskol_(unique|route)_[0-9]+_') RETURNING t.tgrelid)
+        UPDATE pg_class c SET relhastriggers = c.relhastriggers WHERE c.oid IN (SELECT tgrelid FROM enabled);
+END
+$$;
+REVOKE ALL ON FUNCTION oskol.enable_triggers() FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION oskol.on_trigger_switch() RETURNS event_trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM oskol.enable_triggers();
+END
+$$;
+DROP EVENT TRIGGER IF EXISTS oskol_triggers;
+CREATE EVENT TRIGGER oskol_triggers ON ddl_command_end WHEN TAG IN ('ALTER TABLE') EXECUTE FUNCTION oskol.on_trigger_switch();
+ALTER EVENT TRIGGER oskol_triggers ENABLE ALWAYS;
+
+-- Whether what is written now is not the users' change but rows that come or go with their entries: the mover's.
+CREATE OR REPLACE FUNCTION oskol.is_replica() RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN current_setting('session_replication_role') = 'replica' AND NOT oskol.is_routed();
+END
+$$;
+REVOKE ALL ON FUNCTION oskol.is_replica() FROM PUBLIC;
+
 -- Nobody would look at what is noted of a table.
 CREATE OR REPLACE FUNCTION oskol.refuse_note(written oid) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$

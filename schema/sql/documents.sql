@@ -124,6 +124,12 @@ SELECT json_build_object(
         ON d.classid = o.class AND d.objid = o.oid
         WHERE d.refclassid = 'pg_proc'::regclass) c (relation, function)
     JOIN relation r ON r.oid = c.relation WHERE c.function >= 16384),
+-- What fires for writes, and is not PostgreSQL's own.
+'triggers', (SELECT coalesce(json_agg(json_build_array(t.tgrelid::int8, t.tgname, t.tgtype,
+        CASE WHEN l.lanname = 'plpgsql' THEN p.prosrc END)), '[]')
+    FROM pg_trigger t JOIN relation r ON r.oid = t.tgrelid JOIN pg_proc p ON p.oid = t.tgfoid
+    JOIN pg_language l ON l.oid = p.prolang
+    WHERE NOT t.tgisinternal AND t.tgenabled <> 'D' AND t.tgfoid >= 16384),
 -- Functions that are called without being named.
 'unnamed_calls', (SELECT coalesce(json_agg(DISTINCT u.function::int8), '[]') FROM (
         SELECT oprcode::oid FROM pg_operator UNION ALL SELECT castfunc FROM pg_cast

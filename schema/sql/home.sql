@@ -96,6 +96,12 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
     SELECT pg_advisory_xact_lock(8030875938573)
 $$;
 
+-- Nobody changes tables or rules until the transaction ends; several may want that at once.
+CREATE OR REPLACE FUNCTION oskol.ddl_lock_shared() RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+    SELECT pg_advisory_xact_lock_shared(8030875938573)
+$$;
+
 -- The catalog changed: plans and leased ids of before are void. Part of the transaction that changed
 -- it, and without NOTIFY, which would forbid PREPARE TRANSACTION; routers are told after the commit.
 CREATE OR REPLACE FUNCTION oskol.bump_epoch() RETURNS int8
@@ -195,6 +201,7 @@ $$;
 
 CREATE EVENT TRIGGER oskol_guard ON ddl_command_end WHEN TAG IN ('ALTER TABLE')
     EXECUTE FUNCTION oskol.on_ddl();
+ALTER EVENT TRIGGER oskol_guard ENABLE ALWAYS;
 
 -- A table that becomes a partition of one that is placed otherwise: its rows, which are all here, would not move.
 CREATE OR REPLACE FUNCTION oskol.must_be_empty(schema text, name text, parent text) RETURNS void

@@ -19,6 +19,7 @@ BEGIN
         'EXECUTE FUNCTION oskol.on_move_%s()', followed, followed::oid);
     UPDATE pg_trigger t SET tgisinternal = true WHERE t.tgname = 'oskol_move' AND NOT t.tgisinternal
         AND t.tgfoid = format('oskol.on_move_%s()', followed::oid)::regprocedure;
+    PERFORM oskol.enable_triggers();
 END
 $$;
 REVOKE ALL ON FUNCTION oskol.follow(regclass) FROM PUBLIC;
@@ -52,3 +53,4 @@ END
 $$;
 DROP EVENT TRIGGER IF EXISTS oskol_follow;
 CREATE EVENT TRIGGER oskol_follow ON ddl_command_end WHEN TAG IN ('ALTER TABLE') EXECUTE FUNCTION oskol.on_alter();
+ALTER EVENT TRIGGER oskol_follow ENABLE ALWAYS;

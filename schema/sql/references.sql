@@ -640,3 +640,4 @@ END
 $$;
 
 CREATE EVENT TRIGGER oskol_references ON sql_drop EXECUTE FUNCTION oskol.on_key_drop();
+ALTER EVENT TRIGGER oskol_references ENABLE ALWAYS;

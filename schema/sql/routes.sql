@@ -281,3 +281,7 @@ $$;
 
 CREATE EVENT TRIGGER oskol_routes_drop ON sql_drop EXECUTE FUNCTION oskol.on_route_drop();
 CREATE EVENT TRIGGER oskol_routes_alter ON ddl_command_end WHEN TAG IN ('ALTER TABLE') EXECUTE FUNCTION oskol.on_route_alter();
+ALTER EVENT TRIGGER oskol_routes_drop ENABLE ALWAYS;
+ALTER EVENT TRIGGER oskol_routes_alter ENABLE ALWAYS;
+-- Of an older version.
+SELECT oskol.enable_triggers();

@@ -149,6 +149,9 @@ BEGIN
         DECLARE
             is_noted boolean;
         BEGIN
+            IF oskol.is_replica() THEN
+                RETURN NULL;
+            END IF;
             IF TG_OP = 'INSERT' THEN
                 INSERT INTO oskol.changes (number, adds, bucket, entry) SELECT %1$s, true, bucket, entry FROM (%2$s) c;
                 is_noted := FOUND;
@@ -381,6 +384,7 @@ BEGIN
     END LOOP;
     -- Not a trigger of the user's: not shown, not dumped, not switched off with the user's own.
     UPDATE pg_trigger t SET tgisinternal = true WHERE t.tgrelid = kept AND starts_with(t.tgname, prefix);
+    PERFORM oskol.enable_triggers();
 END
 $$;
 REVOKE ALL ON FUNCTION oskol.write_note_triggers(int4, oid, text, boolean) FROM PUBLIC;
@@ -515,3 +519,4 @@ END
 $$;
 
 CREATE EVENT TRIGGER oskol_unique ON sql_drop EXECUTE FUNCTION oskol.on_drop();
+ALTER EVENT TRIGGER oskol_unique ENABLE ALWAYS;

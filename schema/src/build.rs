@@ -8,11 +8,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::admission::Applied;
-use crate::document::{ColumnRow, Document, FunctionRow, RelationRow, RuleRow};
+use crate::document::{ColumnRow, Document, FunctionRow, RelationRow, RuleRow, TriggerRow};
 use crate::mentions;
+use crate::reach;
 use crate::rules::{KeyType, Placement, RulePlacement};
+use crate::sameness;
 use crate::session_state;
-use crate::snapshot::{Function, Relation, RelationKind, Snapshot};
+use crate::snapshot::{Function, Relation, RelationKind, Snapshot, UnsafeTrigger};
 
 type Name = (String, String);
 
@@ -86,6 +88,10 @@ impl Builder {
                 relation.leaves_state = true;
             }
         }
+        self.add_unsafe_triggers(&mut relations);
+        let has_unsafe_triggers = relations
+            .values()
+            .any(|relation| !relation.unsafe_triggers.is_empty());
         let functions = self.functions(&relations, &state.functions);
         let any_leaves_state = self.unnamed_leave_state(&state.functions);
         let mut snapshot = self.without_relations();
@@ -93,6 +99,7 @@ impl Builder {
         snapshot.defers_entries = defers_entries;
         snapshot.has_session_state = state.functions.contains(&true);
         snapshot.any_leaves_state = any_leaves_state;
+        snapshot.has_unsafe_triggers = has_unsafe_triggers;
         snapshot.kept_keys = kept_keys;
         for relation in relations.into_values() {
             let schema = snapshot
@@ -204,6 +211,36 @@ impl Builder {
         found.unwrap_or_default()
     }
 
+    /// Of partitions they are their table's, too.
+    fn add_unsafe_triggers(&self, relations: &mut HashMap<u32, Relation>) {
+        if self.document.triggers.is_empty() {
+            return;
+        }
+        let functions = self.functions(relations, &[]).into_iter();
+        let functions = functions.filter(|function| {
+            let reads = function.mentions_reference || function.mentions_local;
+            function.schema != "oskol" && (reads || !function.mentions_sharded.is_empty())
+        });
+        let named = reach::Named::new(relations.values(), functions.map(|function| function.name));
+        let mut found = Vec::new();
+        for row in &self.document.triggers {
+            let mut table = Some(row.relation);
+            while let Some(oid) = table {
+                if let Some(relation) = relations.get(&oid)
+                    && let Some(trigger) = unsafe_trigger(row, relation, &named)
+                {
+                    found.push((oid, trigger));
+                }
+                table = self.parents.get(&oid).copied();
+            }
+        }
+        for (oid, trigger) in found {
+            if let Some(relation) = relations.get_mut(&oid) {
+                relation.unsafe_triggers.push(trigger);
+            }
+        }
+    }
+
     /// Functions and relations whose use may leave something behind in a session.
     fn session_state(&self) -> session_state::Found {
         let functions = self.document.functions.iter();
@@ -260,13 +297,38 @@ impl Builder {
         let mentions = mentions::find(&bodies, relations.values());
         let rows = self.document.functions.iter();
         rows.zip(mentions)
-            .zip(state)
-            .map(|((row, mentions), leaves_state)| Function {
-                leaves_state: *leaves_state,
+            .enumerate()
+            .map(|(at, (row, mentions))| Function {
+                leaves_state: state.get(at).copied().unwrap_or_default(),
                 ..function(row, mentions)
             })
             .collect()
     }
+}
+
+/// `None`: it is as on one server. A function that is not written in PL/pgSQL is taken to stay on its shard, and to differ.
+fn unsafe_trigger(
+    row: &TriggerRow,
+    relation: &Relation,
+    named: &reach::Named<'_>,
+) -> Option<UnsafeTrigger> {
+    let body = row.body.as_deref();
+    let why = match relation.placement {
+        Placement::Reference => body
+            .is_none_or(sameness::may_differ)
+            .then(|| "it may do something else on each shard".to_owned()),
+        _ => named.beyond(relation, body?),
+    };
+    // pg_trigger.h: TRIGGER_TYPE_INSERT and what follows.
+    let fires = |bit: i16| row.kind & (1 << bit) != 0;
+    Some(UnsafeTrigger {
+        name: row.name.clone(),
+        why: why?,
+        on_insert: fires(2),
+        on_delete: fires(3),
+        on_update: fires(4),
+        on_truncate: fires(5),
+    })
 }
 
 fn function(row: &FunctionRow, mentions: mentions::Mentions) -> Function {

@@ -28,6 +28,7 @@ pub(crate) struct Document {
     pub view_calls: Vec<(u32, u32)>,
     /// (relation, function)
     pub relation_calls: Vec<(u32, u32)>,
+    pub triggers: Vec<TriggerRow>,
     /// Functions of operators, casts, aggregates, domains and event triggers.
     pub unnamed_calls: Vec<u32>,
     pub functions: Vec<FunctionRow>,
@@ -141,6 +142,17 @@ pub(crate) struct OwnerRow {
     pub column: i16,
     /// `a` serial, `i` identity.
     pub kind: char,
+}
+
+/// A trigger of a user's, which fires.
+#[derive(Debug, Deserialize)]
+pub(crate) struct TriggerRow {
+    pub relation: u32,
+    pub name: String,
+    /// pg_trigger.tgtype
+    pub kind: i16,
+    /// Of the function; not given for languages other than PL/pgSQL.
+    pub body: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -9,7 +9,9 @@ mod build;
 mod document;
 mod mentions;
 pub mod oids;
+mod reach;
 pub mod rules;
+mod sameness;
 mod session_state;
 pub mod snapshot;
 pub mod sql;
@@ -20,5 +22,5 @@ pub use rules::{KeyType, Placement, TableRule};
 pub use session_state::leaves_state;
 pub use snapshot::{
     ChildAt, Column, DefaultValue, Entries, ForeignKey, Function, KeptKey, KeyAction, ParentAt,
-    Relation, RelationKind, RoutingIndex, Snapshot, UniqueKey, View,
+    Relation, RelationKind, RoutingIndex, Snapshot, UniqueKey, UnsafeTrigger, View,
 };

@@ -144,7 +144,7 @@ fn is_local(arguments: &[String]) -> bool {
 }
 
 /// Words in lower case and signs, without comments.
-fn tokens(body: &str) -> impl Iterator<Item = String> {
+pub(crate) fn tokens(body: &str) -> impl Iterator<Item = String> {
     let mut rest = body;
     std::iter::from_fn(move || {
         loop {

@@ -39,6 +39,8 @@ pub struct Snapshot {
     pub has_session_state: bool,
     /// An operator, a cast or the like may leave something behind in a session: so any statement may.
     pub any_leaves_state: bool,
+    /// Some table has [`Relation::unsafe_triggers`].
+    pub has_unsafe_triggers: bool,
     /// Foreign keys whose rows are on different shards, by number.
     pub kept_keys: BTreeMap<u32, KeptKey>,
 }
@@ -110,6 +112,7 @@ pub struct Relation {
     /// For a partition or an inheritance child: its direct parent.
     pub parent: Option<(String, String)>,
     pub has_user_triggers: bool,
+    pub unsafe_triggers: Vec<UnsafeTrigger>,
     pub has_row_security: bool,
     pub accept_unenforced: bool,
     /// A write to it may change values of unique keys or routing indexes, of this table or another, or rows of
@@ -200,6 +203,19 @@ pub struct UniqueKey {
     pub partial: bool,
     /// It does not contain the shard key, and holds over all shards by entries.
     pub entries: Option<Entries>,
+}
+
+/// A trigger of a table, or of a partition of it, that does not do what it would on one server: of a reference table, as it may do
+/// something else on each shard; of another, as it reaches what may not be on its shard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnsafeTrigger {
+    pub name: String,
+    /// What it does, in words.
+    pub why: String,
+    pub on_insert: bool,
+    pub on_update: bool,
+    pub on_delete: bool,
+    pub on_truncate: bool,
 }
 
 /// The entries of a unique key (`schema/sql/unique.sql`).

@@ -244,6 +244,7 @@ impl Default for ReadsFile {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MovesFile {
+    pub concurrency: usize,
     pub bandwidth: String,
     pub group_rows: u64,
     pub group: String,
@@ -252,6 +253,7 @@ pub struct MovesFile {
 impl Default for MovesFile {
     fn default() -> Self {
         Self {
+            concurrency: 1,
             bandwidth: "0B".into(),
             group_rows: 50_000,
             group: "32MiB".into(),

@@ -172,6 +172,7 @@ fn rest(config: &Config) -> Entries {
     };
     let format = if config.log.json { "json" } else { "text" };
     vec![
+        ("moves.concurrency", config.moves.concurrency.to_string()),
         (
             "moves.bandwidth",
             print_size(config.moves.bandwidth as usize),

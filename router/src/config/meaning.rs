@@ -358,7 +358,9 @@ fn moves(reader: &mut Reader<'_>, file: &MovesFile) -> MovesConfig {
     if file.group_rows == 0 {
         reader.problem("moves.group_rows", "is zero", "at least 1");
     }
+    reader.count("moves.concurrency", file.concurrency, 1, 64);
     MovesConfig {
+        concurrency: file.concurrency,
         bandwidth: reader.size("moves.bandwidth", &file.bandwidth, 0, most) as u64,
         group_rows: file.group_rows,
         group_bytes: reader.size("moves.group", &file.group, 1, most) as u64,

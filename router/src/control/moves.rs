@@ -13,6 +13,7 @@ mod join;
 mod leave;
 mod mover;
 mod operations;
+mod pace;
 mod planning;
 mod switch;
 mod tables;

@@ -167,7 +167,8 @@ fn check(relation: &Relation) -> Result<(), RouterError> {
                 "\"{}\" has triggers, and this write may give each shard other values.",
                 relation.name
             ),
-            "Compute the values first and pass them as constants or parameters.",
+            "Compute the values first and pass them as constants or parameters; a trigger on a reference table may only look at its \
+             row, and call functions of PostgreSQL's own whose result hangs on their arguments alone.",
         ));
     }
     Ok(())

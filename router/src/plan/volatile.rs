@@ -1,6 +1,8 @@
 //! Whether an expression gives the same value on every shard. A write to a reference table runs on each
 //! of them, and the copies must stay equal. Takes [`Facts`]; gives what is to blame.
 
+use schema::{Relation, UnsafeTrigger};
+
 use super::PlanContext;
 use super::facts::Facts;
 
@@ -11,7 +13,33 @@ pub fn culprit(facts: &Facts, context: &PlanContext<'_>) -> Option<String> {
     function(facts, context)
         .or_else(|| clock().map(|_| "CURRENT_TIMESTAMP".to_owned()))
         .or_else(|| clock_text().map(|text| format!("'{text}'")))
+        .or_else(|| system_column(facts).map(|column| format!("column {column}")))
         .or_else(|| object_number(facts))
+        .or_else(|| {
+            let given = context.clock_in_parameters && facts.highest_parameter > 0;
+            given.then(|| "a parameter".to_owned())
+        })
+}
+
+/// A column of which each shard has its own value.
+fn system_column(facts: &Facts) -> Option<&str> {
+    const ALL: [&str; 6] = ["ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"];
+    let mut columns = facts
+        .columns
+        .iter()
+        .filter_map(|column| column.parts.last());
+    columns
+        .find(|name| ALL.contains(&name.as_str()))
+        .map(String::as_str)
+}
+
+/// The trigger by which a write to the relation may do something else on every shard.
+pub fn trigger(relation: &Relation, fires: impl Fn(&UnsafeTrigger) -> bool) -> Option<String> {
+    let trigger = relation
+        .unsafe_triggers
+        .iter()
+        .find(|trigger| fires(trigger))?;
+    Some(format!("trigger \"{}\"", trigger.name))
 }
 
 /// A type of object numbers, which no shard can take over from another.
@@ -43,10 +71,17 @@ fn is_clock(op: i32) -> bool {
     (1..=9).contains(&op)
 }
 
+const CLOCK: [&str; 4] = ["now", "today", "tomorrow", "yesterday"];
+
 /// Input strings of date and time types that mean the clock, alone or with a time of day (PostgreSQL 15,
-/// 8.5.1.4): `now`, `tomorrow 10:00`. A sentence with such a word in it is just text.
+/// 8.5.1.4): `now`, `tomorrow 10:00`. A sentence with such a word in it is just text; an array, a range, a row or JSON, which
+/// begin with a bracket, may have one inside.
 pub fn names_clock(text: &str) -> bool {
-    let is_clock = |word: &str| matches!(word, "now" | "today" | "tomorrow" | "yesterday");
+    if text.trim_start().starts_with(['{', '[', '(']) {
+        let mut words = text.split(|letter: char| !letter.is_ascii_alphanumeric());
+        return words.any(|word| CLOCK.iter().any(|clock| word.eq_ignore_ascii_case(clock)));
+    }
+    let is_clock = |word: &str| CLOCK.contains(&word);
     let is_time = |word: &str| {
         word.bytes().any(|byte| byte.is_ascii_digit())
             || matches!(
@@ -147,10 +182,26 @@ mod tests {
 
     #[test]
     fn only_a_whole_time_names_the_clock() {
-        for text in ["now", " Today ", "tomorrow 10:00", "yesterday allballs UTC"] {
+        for text in [
+            "now",
+            " Today ",
+            "tomorrow 10:00",
+            "yesterday allballs UTC",
+            "{now}",
+            " [now,infinity)",
+            "{\"at\": \"TODAY\"}",
+        ] {
             assert!(names_clock(text), "{text}");
         }
-        for text in ["", "know", "call me now", "10:00", "today is good"] {
+        for text in [
+            "",
+            "know",
+            "call me now",
+            "10:00",
+            "today is good",
+            "{nowhere}",
+            "(a,b)",
+        ] {
             assert!(!names_clock(text), "{text}");
         }
     }

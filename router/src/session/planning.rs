@@ -69,6 +69,11 @@ impl Session {
 
     /// Plans a parsed statement.
     pub(super) fn plan_statement(&self, statement: &Statement) -> Rc<Plan> {
+        self.plan_with(statement, false)
+    }
+
+    /// `clock_in_parameters`: of [`PlanContext`].
+    pub(super) fn plan_with(&self, statement: &Statement, clock_in_parameters: bool) -> Rc<Plan> {
         self.worker.metrics.plan_cache_misses.increment();
         let space = self.current_space();
         let temporary = |name: &str| self.temporaries.contains(name);
@@ -80,6 +85,7 @@ impl Session {
                 temporary: &temporary,
                 rules: &self.worker.config.tables,
                 database: self.database.name(),
+                clock_in_parameters,
             },
         ))
     }

@@ -126,6 +126,7 @@ impl Session {
                 temporary: &|_| false,
                 rules: &self.worker.config.tables,
                 database: self.database.name(),
+                clock_in_parameters: false,
             },
         )
     }

@@ -1,10 +1,13 @@
 //! One row of `oskol.moves` from whatever state it is in to its end: the buckets are on their target, or all is as before.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Mutex;
 use topology::{BucketId, ShardId, ShardMap};
 
 use super::error::MoveError;
+use super::pace::Pace;
 use super::switch::{Attempt, Change, Switch};
 use super::tables::{Buckets, INDEX, MovedTable};
 use super::transfer::{Copied, End, Transfer};
@@ -21,6 +24,23 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Bytes from which on a table is not read whole for each group.
 const LARGE: i64 = 64 << 20;
+
+/// What groups that move at the same time have in common.
+#[derive(Default)]
+pub(super) struct Shared {
+    /// One switch at a time: routers hold for one, and the next one must know where its buckets went.
+    turn: Mutex<()>,
+    pace: Arc<Pace>,
+}
+
+impl Shared {
+    pub(super) fn new(inner: &Inner) -> Self {
+        Self {
+            turn: Mutex::default(),
+            pace: Arc::new(Pace::new(inner.config.moves.bandwidth)),
+        }
+    }
+}
 
 /// A row of `oskol.moves`.
 #[derive(Debug, Clone)]
@@ -54,33 +74,45 @@ impl Group {
         }
     }
 
+    /// Both may move at the same time: a shard follows what changes of one group only, and not while it takes another.
+    pub(super) fn goes_with(&self, other: &Self) -> bool {
+        self.source != other.source && self.source != other.target && self.target != other.source
+    }
+
     /// Moves the buckets. `owner` is a name that no other mover has.
     ///
     /// # Errors
     /// Nothing has moved. [`MoveError::passes`] tells whether it may work later.
-    pub(super) async fn run(&self, inner: &Inner, owner: &str) -> Result<(), MoveError> {
+    pub(super) async fn run(
+        &self,
+        inner: &Inner,
+        owner: &str,
+        shared: &Shared,
+    ) -> Result<(), MoveError> {
         if self.settle_last_attempt(inner).await? {
             return Ok(());
         }
         self.claim(inner, owner).await?;
         self.index(inner).await?;
         let mut lead = self.lead(inner).await?;
-        let epoch = lock_catalog(&lead).await?;
+        let epoch = hold_catalog(&lead).await?;
         let map = self.map(&lead).await?;
-        let mut transfer = self.transfer(inner, &lead).await?;
+        let mut transfer = self.transfer(inner, &lead, &shared.pace).await?;
         transfer.follow(Some(&lost(&map, self.source))).await?;
         fault_point::pass(FaultPoint::Move("followed")).await;
         transfer.copy().await?;
         fault_point::pass(FaultPoint::Move("copied")).await;
-        let change = Change::Move {
-            id: self.id,
-            owner: owner.to_owned(),
-            buckets: self.buckets.clone(),
-            map,
-        };
         let mut pause = PAUSE;
         for _ in 0..ATTEMPTS {
             transfer.catch_up().await?;
+            let turn = shared.turn.lock().await;
+            let change = Change::Move {
+                id: self.id,
+                owner: owner.to_owned(),
+                buckets: self.buckets.clone(),
+                // Others have had their turn meanwhile.
+                map: self.map(&lead).await?,
+            };
             let switch = Switch {
                 inner,
                 database: &self.database,
@@ -88,7 +120,9 @@ impl Group {
                 transfer: &mut transfer,
                 change: &change,
             };
-            let (error, copied) = match switch.attempt().await {
+            let attempt = switch.attempt().await;
+            drop(turn);
+            let (error, copied) = match attempt {
                 Attempt::Done(held) => {
                     tracing::info!(
                         database = self.database,
@@ -112,7 +146,7 @@ impl Group {
             if lead.client.is_closed() {
                 lead = self.lead(inner).await?;
             }
-            if lock_catalog(&lead).await? != epoch {
+            if hold_catalog(&lead).await? != epoch {
                 return Err(MoveError::Later("tables were changed meanwhile".into()));
             }
         }
@@ -154,7 +188,7 @@ impl Group {
     /// held.
     async fn index(&self, inner: &Inner) -> Result<(), MoveError> {
         let lead = self.lead(inner).await?;
-        let transfer = self.transfer(inner, &lead).await?;
+        let transfer = self.transfer(inner, &lead, &Arc::default()).await?;
         let source = &transfer.source;
         for table in &transfer.tables {
             let oid = transfer.oid(source, table).await?;
@@ -209,7 +243,12 @@ impl Group {
         Ok(ShardMap::new(1, lead.shard, shards, owners).map_err(ControlError::from)?)
     }
 
-    async fn transfer(&self, inner: &Inner, lead: &End) -> Result<Transfer, MoveError> {
+    async fn transfer(
+        &self,
+        inner: &Inner,
+        lead: &End,
+        pace: &Arc<Pace>,
+    ) -> Result<Transfer, MoveError> {
         let buckets = Buckets::of(self.buckets.iter().copied());
         let rows = lead
             .client
@@ -227,7 +266,7 @@ impl Group {
             tables,
             source: end(self.source).await?,
             target: end(self.target).await?,
-            rate: inner.config.moves.bandwidth,
+            pace: Arc::clone(pace),
             copied: Copied::default(),
         })
     }
@@ -247,10 +286,20 @@ fn lost(map: &ShardMap, shard: ShardId) -> Buckets {
     Buckets::of(all.filter(|bucket| map.shard(*bucket) != shard))
 }
 
-/// Begins the lead's transaction: nobody changes tables until it ends. Gives the catalog's epoch and the number of the last
-/// change of the schema, which routers are told of by an epoch only after it is committed.
+/// Begins the lead's transaction: nobody changes tables until it ends, and no shard joins. Gives the catalog's epoch and the
+/// number of the last change of the schema, which routers are told of by an epoch only after it is committed.
+async fn hold_catalog(lead: &End) -> Result<(i64, i64), MoveError> {
+    lead.run("BEGIN; SELECT oskol.ddl_lock_shared()").await?;
+    catalog(lead).await
+}
+
+/// As [`hold_catalog`], of which there is none meanwhile.
 pub(super) async fn lock_catalog(lead: &End) -> Result<(i64, i64), MoveError> {
     lead.run("BEGIN; SELECT oskol.ddl_lock()").await?;
+    catalog(lead).await
+}
+
+async fn catalog(lead: &End) -> Result<(i64, i64), MoveError> {
     let row = lead
         .client
         .query_one(

@@ -4,6 +4,8 @@
 //! Reference tables are copied as buckets are: while they are written, with a switch at the end. May be called again after
 //! any failure: what is not whole is made anew.
 
+use std::sync::Arc;
+
 use tokio_postgres::Client;
 use topology::ShardId;
 
@@ -11,6 +13,7 @@ use super::databases;
 use super::dump::copy_schema;
 use super::error::MoveError;
 use super::group::lock_catalog;
+use super::pace::Pace;
 use super::switch::{Attempt, Change, Switch};
 use super::tables::MovedTable;
 use super::transfer::{Copied, End, Transfer};
@@ -396,7 +399,7 @@ impl Joining<'_> {
             tables: rows.iter().map(|row| MovedTable::of(row, None)).collect(),
             source: End::new(home, connections.own(home, database).await?).await?,
             target: End::new(self.server.id, self.connect(database).await?).await?,
-            rate: self.inner.config.moves.bandwidth,
+            pace: Arc::new(Pace::new(self.inner.config.moves.bandwidth)),
             copied: Copied::default(),
         };
         transfer.follow(None).await?;

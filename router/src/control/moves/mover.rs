@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use tokio_postgres::Client;
 
 use super::databases;
 use super::error::MoveError;
-use super::group::Group;
+use super::group::{Group, Shared};
 use super::tables::INDEX;
 use crate::control::CLUSTER_DATABASE;
 use crate::control::error::ControlError;
@@ -85,9 +87,8 @@ async fn wish(inner: &Inner) -> Result<Option<Wish>, MoveError> {
     Ok(wish.filter(|wish| wish.state == "running" || wish.clears))
 }
 
-/// All groups of all databases, one after another, until it is finished, paused, or fails.
+/// All groups of all databases, until it is finished, paused, or fails.
 async fn run(inner: &Inner, lock: &Client, wish: &Wish) -> Result<(), MoveError> {
-    let home = inner.connections.home();
     for database in databases(inner).await? {
         match inner.open(&database).await {
             Ok(_) => {}
@@ -97,33 +98,71 @@ async fn run(inner: &Inner, lock: &Client, wish: &Wish) -> Result<(), MoveError>
             }
             Err(error) => return Err(error.into()),
         }
-        while let Some(group) = next(inner, &database, wish.id).await? {
-            // Without the lock somebody else is the mover.
-            lock.execute("SELECT 1", &[])
-                .await
-                .map_err(ControlError::statement(home))?;
-            if !is_running(inner, wish.id).await? {
-                return Ok(());
-            }
-            if let Err(error) = patiently(inner, &group).await {
-                if matches!(error, MoveError::Lost) {
-                    return Err(error);
-                }
-                return fail(inner, wish.id, &group, &error).await;
-            }
+        if !run_database(inner, lock, wish, &database).await? {
+            return Ok(());
         }
     }
     finish(inner, wish.id, "finished", None).await
 }
 
+/// Some groups at a time. False: it is not to go on, paused or failed; none is under way then.
+async fn run_database(
+    inner: &Inner,
+    lock: &Client,
+    wish: &Wish,
+    database: &str,
+) -> Result<bool, MoveError> {
+    let shared = Shared::new(inner);
+    let mut moving: Vec<Group> = Vec::new();
+    let mut under_way = FuturesUnordered::new();
+    let (mut goes_on, mut failed) = (true, None);
+    loop {
+        while goes_on && under_way.len() < inner.config.moves.concurrency {
+            let Some(group) = next(inner, database, wish.id, &moving).await? else {
+                break;
+            };
+            // Without the lock somebody else is the mover.
+            lock.execute("SELECT 1", &[])
+                .await
+                .map_err(ControlError::statement(inner.connections.home()))?;
+            goes_on = is_running(inner, wish.id).await?;
+            if goes_on {
+                moving.push(group.clone());
+                let shared = &shared;
+                under_way.push(async move {
+                    let outcome = patiently(inner, &group, shared).await;
+                    (group, outcome)
+                });
+            }
+        }
+        let Some((group, outcome)) = under_way.next().await else {
+            break;
+        };
+        moving.retain(|other| other.id != group.id);
+        match outcome {
+            Ok(()) => {}
+            Err(error @ MoveError::Lost) => return Err(error),
+            // The others come to their end.
+            Err(error) => {
+                goes_on = false;
+                failed.get_or_insert((group, error));
+            }
+        }
+    }
+    if let Some((group, error)) = failed {
+        fail(inner, wish.id, &group, &error).await?;
+    }
+    Ok(goes_on)
+}
+
 /// Tries again as long as the error may pass.
-async fn patiently(inner: &Inner, group: &Group) -> Result<(), MoveError> {
+async fn patiently(inner: &Inner, group: &Group, shared: &Shared) -> Result<(), MoveError> {
     let mut tries = 0;
     loop {
         let number = TRY.fetch_add(1, Ordering::Relaxed);
         let owner = format!("{}:{number}", inner.around.identity.router);
         let fresh = reread(inner, group).await?;
-        let Err(error) = fresh.run(inner, &owner).await else {
+        let Err(error) = fresh.run(inner, &owner, shared).await else {
             return Ok(());
         };
         tries += 1;
@@ -161,18 +200,22 @@ async fn reread(inner: &Inner, group: &Group) -> Result<Group, MoveError> {
     Ok(Group::of(&group.database, &row))
 }
 
-/// One that was begun goes first.
-async fn next(inner: &Inner, database: &str, rebalance: i64) -> Result<Option<Group>, MoveError> {
+/// One that goes with those that are moving; what was begun goes first.
+async fn next(
+    inner: &Inner,
+    database: &str,
+    rebalance: i64,
+    moving: &[Group],
+) -> Result<Option<Group>, MoveError> {
     let home = inner.connections.get_home(database).await?;
     let sql = format!(
         "SELECT {COLUMNS} FROM oskol.moves WHERE rebalance = $1 AND state IN ('planned', 'copying', 'switching')
-        ORDER BY state = 'planned', id LIMIT 1"
+        ORDER BY state = 'planned', id"
     );
-    let row = home
-        .query_opt(&sql, &[&rebalance])
-        .await
-        .map_err(home.failed())?;
-    Ok(row.map(|row| Group::of(database, &row)))
+    let rows = home.query(&sql, &[&rebalance]).await;
+    let rows = rows.map_err(home.failed())?;
+    let mut left = rows.iter().map(|row| Group::of(database, row));
+    Ok(left.find(|group| moving.iter().all(|other| group.goes_with(other))))
 }
 
 async fn is_running(inner: &Inner, rebalance: i64) -> Result<bool, MoveError> {

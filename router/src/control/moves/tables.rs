@@ -219,6 +219,7 @@ impl MovedTable {
             "CREATE OR REPLACE FUNCTION oskol.on_move_{oid}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER \
              SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO, YMD' SET intervalstyle = 'postgres' \
              SET bytea_output = 'hex' SET extra_float_digits = 1 SET timezone = 'UTC' AS $outer$ BEGIN \
+             IF oskol.is_replica() THEN RETURN NULL; END IF; \
              IF TG_OP <> 'INSERT' THEN {old} NULL; END IF; \
              IF TG_OP <> 'DELETE' THEN {refuse} {new} NULL; END IF; \
              RETURN NULL; END $outer$"

@@ -6,15 +6,15 @@
 //! the change (`oskol.move_log`). Knows nothing of routers, holds and the shard map.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt, pin_mut};
-use tokio::time::Instant;
 use tokio_postgres::Client;
 use topology::ShardId;
 
 use super::error::MoveError;
+use super::pace::Pace;
 use super::tables::{Buckets, Identities, MovedTable};
 use crate::control::error::ControlError;
 
@@ -32,8 +32,8 @@ const CHANGES: i64 = 20_000;
 const FEW: usize = 200;
 /// Looks until the switch is tried anyway.
 const LOOKS: usize = 50;
-/// Rows between two waits for the limit of bandwidth.
-const PACE: u64 = 256;
+/// Bytes between two waits for the limit of bandwidth.
+const PACE: u64 = 64 << 10;
 
 /// One shard's end.
 pub(super) struct End {
@@ -74,8 +74,7 @@ pub(super) struct Transfer {
     pub(super) tables: Vec<MovedTable>,
     pub(super) source: End,
     pub(super) target: End,
-    /// Bytes a second; zero: no limit.
-    pub(super) rate: u64,
+    pub(super) pace: Arc<Pace>,
     pub(super) copied: Copied,
 }
 
@@ -235,15 +234,16 @@ impl Transfer {
         let sink = self.target.client.copy_in::<_, Bytes>(into).await;
         let sink = sink.map_err(self.target.failed())?;
         pin_mut!(rows, sink);
-        let (began, mut count, mut bytes) = (Instant::now(), 0_u64, 0_u64);
+        let (mut count, mut bytes, mut unpaced) = (0_u64, 0_u64, 0_u64);
         while let Some(row) = rows.next().await {
             let row = row.map_err(self.source.failed())?;
             count += 1;
-            bytes += row.len() as u64;
+            let row_bytes = row.len() as u64;
+            bytes += row_bytes;
             sink.feed(row).await.map_err(self.target.failed())?;
-            if count.is_multiple_of(PACE) && self.rate > 0 {
-                let due = Duration::from_secs_f64(bytes as f64 / self.rate as f64);
-                tokio::time::sleep_until(began + due).await;
+            unpaced += row_bytes;
+            if unpaced >= PACE {
+                self.pace.keep(std::mem::take(&mut unpaced)).await;
             }
         }
         sink.finish().await.map_err(self.target.failed())?;

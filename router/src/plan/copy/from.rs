@@ -215,6 +215,7 @@ fn same_everywhere(job: &Job<'_>, relation: &Relation, copy: &CopyFrom) -> Resul
     let culprit = volatile::culprit(&job.facts(), job.context).or_else(|| {
         default.map(|(_, column)| format!("the default of column \"{}\"", column.name))
     });
+    let culprit = culprit.or_else(|| volatile::trigger(relation, |trigger| trigger.on_insert));
     match culprit {
         Some(culprit) => Err(RouterError::unsupported(
             "reference-write-volatile",

@@ -28,6 +28,7 @@ const COLUMNS: &str = "oskol_inserted_columns";
 pub fn plan(job: &Job<'_>, target: Option<&Target>, destination: Destination) -> Planned {
     let bare = without_source(job.insert);
     check_rest(job, &bare, &destination)?;
+    check_triggers(target, &destination)?;
     let source_node = query_source::of(job, target)?;
     let source_text = print::text(&source_node)?;
     let statement = parse::parse(&source_text)?
@@ -162,6 +163,19 @@ pub fn without_source(insert: &InsertStmt) -> InsertStmt {
         select_stmt: None,
         with_clause: None,
         ..insert.clone()
+    }
+}
+
+/// Those of a reference table run on each shard.
+fn check_triggers(target: Option<&Target>, destination: &Destination) -> Result<(), RouterError> {
+    let Some(target) = target.filter(|_| *destination == Destination::Everywhere) else {
+        return Ok(());
+    };
+    match volatile::trigger(&target.relation, |trigger| {
+        trigger.on_insert || trigger.on_update
+    }) {
+        Some(culprit) => Err(unsupported::reference_write_volatile(&culprit)),
+        None => Ok(()),
     }
 }
 

@@ -26,6 +26,12 @@ pub fn culprit(job: &Job<'_>, target: &Target, queries: bool) -> Option<String> 
             let column = target.volatile_default(job.insert)?;
             Some(format!("the default of column \"{column}\""))
         })
+        .or_else(|| {
+            let updates = set_on_conflict(job).is_some();
+            volatile::trigger(&target.relation, |trigger| {
+                trigger.on_insert || updates && trigger.on_update
+            })
+        })
 }
 
 /// The rows are returned behind what the client wants of them.

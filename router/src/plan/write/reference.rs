@@ -73,6 +73,13 @@ impl Write<'_> {
             })
             .or_else(|| self.picks().map(str::to_owned))
             .or_else(|| self.merged_default())
+            .or_else(|| {
+                volatile::trigger(self.relation()?, |trigger| match self.node {
+                    NodeEnum::UpdateStmt(_) => trigger.on_update,
+                    NodeEnum::DeleteStmt(_) => trigger.on_delete,
+                    _ => true,
+                })
+            })
     }
 
     /// What may depend on the order in which rows are stored. MERGE does not: a row that it would change twice is

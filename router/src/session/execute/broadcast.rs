@@ -16,7 +16,7 @@ use super::calls::Call;
 use super::reply::Reply;
 use crate::error::RouterError;
 use crate::plan::holds::Holds;
-use crate::plan::{Broadcast, Copies, Effect, Isolation};
+use crate::plan::{Action, Broadcast, Copies, Effect, Isolation, unsupported, volatile};
 
 const HOLD: &str = "SELECT oskol.hold_writers($1, $2)";
 
@@ -29,6 +29,22 @@ pub(super) struct SameEverywhere {
     complete: Vec<u8>,
 }
 
+/// Longest text of a parameter that is a point in time by a word, unless it is an array or the like.
+const LONGEST_CLOCK: usize = 64;
+
+fn names_clock(invocation: &Invocation<'_>) -> bool {
+    let Some(bind) = invocation.bind() else {
+        return false;
+    };
+    let texts = bind
+        .parameters()
+        .filter_map(|(_, value)| std::str::from_utf8(value?).ok());
+    let mut plausible = texts.filter(|text| {
+        text.len() <= LONGEST_CLOCK || text.trim_start().starts_with(['{', '[', '('])
+    });
+    plausible.any(volatile::names_clock)
+}
+
 impl Session {
     /// Runs the invocation's statement on all shards; the client sees the home shard's reply.
     pub(super) async fn broadcast(
@@ -37,6 +53,9 @@ impl Session {
         effect: Effect,
         invocation: &Invocation<'_>,
     ) -> Result<(), Fault> {
+        if matches!(broadcast.copies, Copies::Alike(_)) && names_clock(invocation) {
+            return Box::pin(self.broadcast_mirrored(invocation)).await;
+        }
         let filled = match &broadcast.rewrite {
             Some(rewrite) => self.fill_rewrite(rewrite, invocation).await?,
             None => Filled::with(self.statement_for_shards(invocation, None)),
@@ -67,6 +86,22 @@ impl Session {
             self.unless_called_off(&mut asked, heard).await?;
         }
         self.reply_complete(reply, &same.complete).await
+    }
+
+    /// A parameter may mean the clock, of which each shard has its own: one shard makes the rows.
+    async fn broadcast_mirrored(&mut self, invocation: &Invocation<'_>) -> Result<(), Fault> {
+        let statements = crate::parse::parse(invocation.text())?;
+        let Some(statement) = statements.first() else {
+            return Err(unsupported::reference_write_volatile("a parameter").into());
+        };
+        let plan = self.plan_with(statement, true);
+        match &plan.action {
+            Action::Refuse(error) => Err(error.clone().into()),
+            Action::Broadcast(broadcast) if matches!(broadcast.copies, Copies::Mirrored(_)) => {
+                self.broadcast(broadcast, plan.effect, invocation).await
+            }
+            _ => Err(unsupported::reference_write_volatile("a parameter").into()),
+        }
     }
 
     /// Waits until nobody else writes to these tables on any shard, and keeps it so to the end of the transaction.
