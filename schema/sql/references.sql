@@ -466,6 +466,29 @@ END
 $$;
 REVOKE ALL ON FUNCTION oskol.forget_foreign_keys() FROM PUBLIC;
 
+-- PostgreSQL compares with the parent's collation; here each side hashes its own values.
+CREATE OR REPLACE FUNCTION oskol.check_foreign_key(key oid) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    culprit record;
+BEGIN
+    SELECT k.conname, c.child, c.parent INTO culprit FROM pg_constraint k
+        CROSS JOIN LATERAL oskol.foreign_key_columns(k.oid) c
+        JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = c.child_number
+        JOIN pg_attribute b ON b.attrelid = k.confrelid AND b.attnum = c.parent_number
+        WHERE k.oid = key AND a.attcollation <> b.attcollation
+        AND EXISTS (SELECT FROM pg_collation l WHERE l.oid IN (a.attcollation, b.attcollation) AND NOT l.collisdeterministic)
+        LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'foreign key "%" cannot be kept over all shards', culprit.conname USING ERRCODE = 'feature_not_supported',
+            DETAIL = format('Columns "%s" and "%s" have different collations, one of which holds different texts for equal. '
+                '[foreign-key-collation]', culprit.child, culprit.parent),
+            HINT = 'Give both columns the same collation.';
+    END IF;
+END
+$$;
+REVOKE ALL ON FUNCTION oskol.check_foreign_key(oid) FROM PUBLIC;
+
 -- How one foreign key is kept, by where its tables are: a row of `places` is [schema, name, placement, shard key].
 CREATE OR REPLACE FUNCTION oskol.keep_foreign_key(kept pg_constraint, places json, enforced boolean) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -504,6 +527,9 @@ BEGIN
         END IF;
         PERFORM oskol.drop_foreign_key(known) WHERE known IS NOT NULL;
         RETURN;
+    END IF;
+    IF enforced THEN
+        PERFORM oskol.check_foreign_key(kept.oid);
     END IF;
     parent_at := 'home';
     IF parent.placement = 'sharded' THEN

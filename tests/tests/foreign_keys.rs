@@ -417,3 +417,42 @@ async fn orphans(client: &Client) {
     let orphans: i64 = client.query_one(sql, &[]).await.unwrap().get(0);
     assert_eq!(orphans, 0);
 }
+
+/// PostgreSQL compares with the parent's collation; each side of a key over shards hashes its own values.
+#[tokio::test]
+async fn columns_of_unlike_collations_are_refused_and_alike_ones_agree() {
+    let database = Cluster::shared().database("keys_by_collation");
+    let pair = Pair::connect(&database).await;
+    pair.all(&[
+        "create collation loose (provider = icu, locale = 'und-u-ks-level2', deterministic = false)",
+        "create table parents (id bigint primary key, name text collate loose unique)",
+        "create table children (id bigint primary key, name text)",
+        "create table alike (id bigint primary key, name text collate loose references parents (name))",
+    ])
+    .await;
+    pair.place(
+        "select oskol.shard_table('parents', 'id'); select oskol.shard_table('children', 'id'); \
+         select oskol.shard_table('alike', 'id')",
+    )
+    .await;
+    let add = "alter table children add foreign key (name) references parents (name)";
+    let error = pair
+        .cluster
+        .batch_execute(add)
+        .await
+        .expect_err("other values are equal");
+    let detail = error
+        .as_db_error()
+        .and_then(DbError::detail)
+        .unwrap_or_default();
+    assert!(detail.contains("[foreign-key-collation]"), "{error:?}");
+    for id in 0..12 {
+        pair.all(&[
+            &format!("insert into parents values ({id}, 'name{id}')"),
+            &format!("insert into alike values ({}, 'NAME{id}')", id + 100),
+            &format!("delete from parents where id = {id}"),
+        ])
+        .await;
+    }
+    pair.agree("select count(*) from alike").await;
+}

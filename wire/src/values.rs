@@ -42,6 +42,35 @@ impl<'a> Values<'a> {
             rest: self.packed,
         }
     }
+
+    /// As [`Self::get`]; walks on from `place` where that is not behind `index`, and leaves it there: who asks for one after another
+    /// walks over all of them once.
+    #[inline]
+    pub(crate) fn get_from(&self, place: &mut Place, index: usize) -> Option<Option<&'a [u8]>> {
+        if usize::from(place.index) > index {
+            *place = Place::default();
+        }
+        let mut values = ValuesIter {
+            left: self.count.checked_sub(place.index)?,
+            rest: self.packed.get(place.offset..)?,
+        };
+        let steps = index - usize::from(place.index);
+        for _ in 0..steps {
+            values.next()?;
+        }
+        *place = Place {
+            index: u16::try_from(index).ok()?,
+            offset: self.packed.len() - values.rest.len(),
+        };
+        values.next()
+    }
+}
+
+/// Where a value begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Place {
+    index: u16,
+    offset: usize,
 }
 
 impl<'a> IntoIterator for Values<'a> {

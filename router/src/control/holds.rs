@@ -31,7 +31,7 @@ const RETRY: Duration = Duration::from_millis(100);
 /// Of one try: a connection may be dead, and not closed.
 const LONGEST_TRY: Duration = Duration::from_secs(8);
 /// Of its part on one shard.
-const LONGEST_COMMIT: Duration = Duration::from_secs(1);
+const LONGEST_COMMIT: Duration = Duration::from_secs(2);
 
 /// What a database knows of holds.
 #[derive(Debug, Default)]
@@ -235,7 +235,10 @@ impl Part {
             // The sender lives as long as `watched`.
             let reached = seen.wait_for(|seen| seen.map >= wanted).await;
             reached.map_err(|_| ControlError::Stopped)?;
-            while !self.leaves_alone(&unsettled) {
+            while !unsettled
+                .iter()
+                .all(|shard| self.watched.is_left_alone(*shard))
+            {
                 tokio::time::sleep(LOOK).await;
             }
             Ok(())
@@ -277,11 +280,6 @@ impl Part {
             unsettled.push(shard);
         }
         Ok(unsettled)
-    }
-
-    fn leaves_alone(&self, shards: &[ShardId]) -> bool {
-        let state = self.watched.database.state();
-        shards.iter().all(|shard| state.unseen.contains(shard))
     }
 
     async fn home(&self) -> Result<super::connections::Lent, ControlError> {

@@ -91,6 +91,11 @@ impl Watched {
         self.poke.notify_one();
     }
 
+    /// It is asked for nothing, or was found again meanwhile.
+    pub(crate) fn is_left_alone(&self, shard: ShardId) -> bool {
+        self.database.state().unseen.contains(&shard) || !self.unsettled().contains(&shard)
+    }
+
     /// What was read last, less what it says of shards that must be looked at again.
     fn known(&self) -> DatabaseState {
         let mut state = DatabaseState::clone(&self.database.state());

@@ -21,6 +21,8 @@ pub struct Facts {
     pub highest_parameter: u16,
     /// Subqueries in expressions.
     pub sublinks: usize,
+    /// `ARRAY(SELECT ...)`, whose order is that of the rows.
+    pub has_array_of_rows: bool,
     /// `CURRENT_TIMESTAMP`, `CURRENT_USER` and their like: their `op` number in PostgreSQL.
     pub value_functions: Vec<i32>,
     /// String constants.
@@ -90,6 +92,8 @@ impl Facts {
 
 /// In [`Frame::number`] of a column: it ends in a star.
 const STAR: i64 = -1;
+/// `SubLinkType::ArraySublink`, as the tree numbers it.
+const ARRAY_SUBLINK: i64 = 7;
 
 /// One struct being walked.
 #[derive(Debug, Default)]
@@ -155,7 +159,7 @@ impl Walker {
         };
         match frame.field {
             "location" => frame.location = usize::try_from(value).unwrap_or(0),
-            "number" | "op" => frame.number = value,
+            "number" | "op" | "sub_link_type" => frame.number = value,
             _ => {}
         }
     }
@@ -174,7 +178,10 @@ impl Walker {
                 is_star: frame.number == STAR,
                 location: frame.location,
             }),
-            "SubLink" => self.facts.sublinks += 1,
+            "SubLink" => {
+                self.facts.sublinks += 1;
+                self.facts.has_array_of_rows |= frame.number == ARRAY_SUBLINK;
+            }
             "SqlValueFunction" => self
                 .facts
                 .value_functions

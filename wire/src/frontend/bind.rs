@@ -1,16 +1,19 @@
 //! Bind: parameters for a statement. On the hot path, so nothing here allocates but the output
 //! buffer, and a Bind that only changes names is one copy.
 
+use std::cell::Cell;
+
 use bytes::{BufMut, BytesMut};
 
 use crate::frontend::tag;
 use crate::reader::Reader;
+use crate::values::Place;
 use crate::{Format, FormatCodes, ProtocolError, Values, put};
 
 const MESSAGE: &str = "Bind";
 
 /// Body of a Bind message, parsed without copying.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Bind<'a> {
     /// Empty for the unnamed portal.
     pub portal: &'a [u8],
@@ -21,6 +24,8 @@ pub struct Bind<'a> {
     result_formats: FormatCodes<'a>,
     /// All behind the two names.
     tail: &'a [u8],
+    /// Of the parameter that was asked for last.
+    place: Cell<Place>,
 }
 
 impl<'a> Bind<'a> {
@@ -42,6 +47,7 @@ impl<'a> Bind<'a> {
             parameters,
             result_formats,
             tail,
+            place: Cell::default(),
         })
     }
 
@@ -50,10 +56,14 @@ impl<'a> Bind<'a> {
         self.parameters.len()
     }
 
-    /// The parameter `$(index + 1)`; inner `None` is NULL. Walks over those before it.
+    /// The parameter `$(index + 1)`; inner `None` is NULL. Walks on from the one that was asked for last, or else over those before
+    /// it.
     #[inline]
     pub fn parameter(&self, index: usize) -> Option<(Format, Option<&'a [u8]>)> {
-        let value = self.parameters.get(index)?;
+        let mut place = self.place.get();
+        let value = self.parameters.get_from(&mut place, index);
+        self.place.set(place);
+        let value = value?;
         Some((self.parameter_formats.of(index), value))
     }
 

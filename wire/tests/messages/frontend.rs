@@ -115,6 +115,40 @@ fn formats_alike_are_written_once() {
 }
 
 #[test]
+fn parameters_are_found_in_any_order() {
+    let texts: Vec<String> = (0..300).map(|number| "x".repeat(number % 7)).collect();
+    let value = |number: usize| (!number.is_multiple_of(5)).then(|| texts[number].as_bytes());
+    let parameters: Vec<Parameter<'_>> = (0..texts.len())
+        .map(|number| (Text, value(number)))
+        .collect();
+    let message = bind_of(&parameters, &[]);
+    let bind = Bind::parse(&message[5..]).unwrap();
+    // Up, down, and across.
+    let orders = (0..300)
+        .chain((0..300).rev())
+        .chain((0..300).map(|step| step * 77 % 300));
+    for index in orders {
+        assert_eq!(bind.parameter(index), Some(parameters[index]), "{index}");
+    }
+    assert_eq!(bind.parameter(300), None);
+    assert_eq!(bind.parameter(65_535), None);
+    assert_eq!(bind.parameter(299), Some(parameters[299]));
+}
+
+/// A walk from the first one for each would take minutes.
+#[test]
+fn as_many_parameters_as_there_can_be_are_read_at_once() {
+    let parameters: Vec<Parameter<'_>> = vec![(Text, Some(&b"12345"[..])); 65_535];
+    let message = bind_of(&parameters, &[]);
+    let bind = Bind::parse(&message[5..]).unwrap();
+    let began = std::time::Instant::now();
+    for index in 0..65_535 {
+        assert!(bind.parameter(index).is_some());
+    }
+    assert!(began.elapsed().as_secs() < 5, "{:?}", began.elapsed());
+}
+
+#[test]
 fn a_bind_under_other_names_keeps_all_else() {
     let message = bind_of(&[(Text, Some(b"a")), (Binary, None)], &[Binary, Text]);
     let bind = Bind::parse(&message[5..]).unwrap();
@@ -183,7 +217,7 @@ fn formats_must_be_none_one_or_as_many_as_parameters() {
 fn a_format_code_is_0_or_1() {
     for body in [bind_body(&[1, 2, 0, 0]), bind_body(&[0, 0, 1, 0xffff])] {
         assert!(matches!(
-            Bind::parse(&body),
+            Bind::parse(&body).map(|_| ()),
             Err(ProtocolError::Value { .. })
         ));
     }
@@ -193,8 +227,8 @@ fn a_format_code_is_0_or_1() {
 fn a_negative_length_other_than_null_is_an_error() {
     let body = bind_body(&[0, 1, 0xffff, 0xfffe, 0]);
     assert_eq!(
-        Bind::parse(&body),
-        Err(ProtocolError::Truncated { message: "Bind" })
+        Bind::parse(&body).err(),
+        Some(ProtocolError::Truncated { message: "Bind" })
     );
 }
 

@@ -18,10 +18,17 @@ use crate::plan::{sequence, unsupported, volatile};
 /// What may make other rows on every shard; `None`: nothing. `queries`: the rows come from a query.
 pub fn culprit(job: &Job<'_>, target: &Target, queries: bool) -> Option<String> {
     let local = job.others.local.as_ref();
-    let picks = job.facts.has_limit || job.facts.has_distinct_on_or_window;
+    let picks =
+        job.facts.has_limit || job.facts.has_distinct_on_or_window || job.facts.has_array_of_rows;
+    // Which of several new rows with one key comes first.
+    let skips = job.insert.on_conflict_clause.is_some() && set_on_conflict(job).is_none();
     volatile::culprit(&without_sequences(job.facts), job.context)
         .or_else(|| local.map(|table| format!("local table \"{table}\"")))
-        .or_else(|| (queries && picks).then(|| "LIMIT, DISTINCT ON or a window".to_owned()))
+        .or_else(|| {
+            (queries && picks)
+                .then(|| "LIMIT, DISTINCT ON, a window or ARRAY of a query".to_owned())
+        })
+        .or_else(|| (queries && skips).then(|| "ON CONFLICT over a query's rows".to_owned()))
         .or_else(|| {
             let column = target.volatile_default(job.insert)?;
             Some(format!("the default of column \"{column}\""))

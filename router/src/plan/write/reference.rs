@@ -88,6 +88,9 @@ impl Write<'_> {
         let joins =
             matches!(self.node, NodeEnum::UpdateStmt(update) if !update.from_clause.is_empty());
         let facts = &self.survey.facts;
+        if facts.has_array_of_rows {
+            return Some("ARRAY of a query");
+        }
         if facts.has_limit || facts.has_distinct_on_or_window {
             return Some("LIMIT, DISTINCT ON or a window");
         }
