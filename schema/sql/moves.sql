@@ -72,14 +72,17 @@ CREATE INDEX IF NOT EXISTS moves_rebalance ON oskol.moves (rebalance, state);
 
 -- What moves with its bucket: sharded tables, and the entries of unique keys and routing indexes. Columns are quoted where
 -- they have to be; `bucket` is an expression over a row called "@". In the order in which those who write lock them: a row's
--- table, then the tables of its entries.
+-- table, then the tables of its entries. How its rows are written: as `oskol.moved_rows` has it.
+DROP FUNCTION IF EXISTS oskol.moved_tables();
 CREATE OR REPLACE FUNCTION oskol.moved_tables() RETURNS TABLE (
-    name text, partitioned boolean, bucket text, columns text[], identity text[], types text[], nulls_alike boolean)
+    name text, partitioned boolean, bucket text, columns text[], identity text[], types text[], nulls_alike boolean,
+    owner text, path text, staged text[], own text[], refused text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
     RETURN QUERY
-    SELECT t.name, t.partitioned, t.bucket, t.columns, t.identity, t.types, t.nulls_alike FROM (
+    SELECT t.name, t.partitioned, t.bucket, t.columns, t.identity, t.types, t.nulls_alike, m.owner, m.path, m.staged, m.own,
+        m.refused FROM (
     SELECT format('%I.%I', n.nspname, c.relname), c.relkind = 'p',
         format(CASE r.family WHEN 'integer' THEN '(hashint8extended(@.%I::int8, 0) & 4095)'
             WHEN 'text' THEN '(hashtextextended(@.%I::text, 0) & 4095)'
@@ -87,7 +90,7 @@ BEGIN
         (SELECT array_agg(quote_ident(a.attname) ORDER BY a.attnum) FROM pg_attribute a
             WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''),
         coalesce(p.names, ARRAY[quote_ident(k.attname)]),
-        coalesce(p.types, ARRAY[format_type(k.atttypid, k.atttypmod)]), false, 0
+        coalesce(p.types, ARRAY[format_type(k.atttypid, k.atttypmod)]), false, 0, c.oid
     FROM oskol.rules r JOIN pg_class c ON c.oid = r.relation JOIN pg_namespace n ON n.oid = c.relnamespace
     JOIN pg_attribute k ON k.attrelid = r.relation AND k.attnum = r.key
     LEFT JOIN LATERAL (SELECT array_agg(quote_ident(a.attname) ORDER BY o.ordinal) AS names,
@@ -99,29 +102,32 @@ BEGIN
     UNION ALL
     SELECT format('oskol.unique_%s', u.number), false,
         format('(hash_record_extended(ROW(%s), 0) & 4095)', x.hashed),
-        x.names || 'key'::text, x.names, x.types, i.indnullsnotdistinct, u.number
+        x.names || 'key'::text, x.names, x.types, i.indnullsnotdistinct, u.number, NULL
     FROM oskol.unique_keys u JOIN pg_index i ON i.indexrelid = u.index
     CROSS JOIN LATERAL (SELECT string_agg('@.' || k.hashed, ', ' ORDER BY k.ordinal) AS hashed,
             array_agg('v' || k.ordinal ORDER BY k.ordinal) AS names, array_agg(k.type ORDER BY k.ordinal) AS types
         FROM oskol.unique_key_columns(u.index) k) x
     UNION ALL
     SELECT format('oskol.routing_%s', r.number), false, '(hash_record_extended(ROW(@.v), 0) & 4095)',
-        ARRAY['v', 'key'], ARRAY['v', 'key'], ARRAY[r.type, oskol.route_type(k.atttypid)], false, r.number
+        ARRAY['v', 'key'], ARRAY['v', 'key'], ARRAY[r.type, oskol.route_type(k.atttypid)], false, r.number, NULL
     FROM oskol.routes r JOIN pg_attribute k ON k.attrelid = r.relation AND k.attnum = r.key
-    ) AS t (name, partitioned, bucket, columns, identity, types, nulls_alike, number) ORDER BY t.number, t.name;
+    ) AS t (name, partitioned, bucket, columns, identity, types, nulls_alike, number, relation)
+    LEFT JOIN LATERAL oskol.moved_rows(t.relation) m ON t.relation IS NOT NULL ORDER BY t.number, t.name;
 END
 $$;
 REVOKE ALL ON FUNCTION oskol.moved_tables() FROM PUBLIC;
 
 -- As moved_tables, of tables that are on every shard whole.
+DROP FUNCTION IF EXISTS oskol.reference_tables();
 CREATE OR REPLACE FUNCTION oskol.reference_tables() RETURNS TABLE (
-    name text, partitioned boolean, bucket text, columns text[], identity text[], types text[], nulls_alike boolean)
+    name text, partitioned boolean, bucket text, columns text[], identity text[], types text[], nulls_alike boolean,
+    owner text, path text, staged text[], own text[], refused text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
     RETURN QUERY
     SELECT format('%I.%I', n.nspname, c.relname), c.relkind = 'p', '0'::text, l.columns,
-        coalesce(p.names, l.columns), coalesce(p.types, l.types), p.names IS NULL
+        coalesce(p.names, l.columns), coalesce(p.types, l.types), p.names IS NULL, m.owner, m.path, m.staged, m.own, m.refused
     FROM oskol.rules r JOIN pg_class c ON c.oid = r.relation JOIN pg_namespace n ON n.oid = c.relnamespace
     CROSS JOIN LATERAL (SELECT array_agg(quote_ident(a.attname) ORDER BY a.attnum) AS columns,
             array_agg(format_type(a.atttypid, a.atttypmod) ORDER BY a.attnum) AS types FROM pg_attribute a
@@ -131,6 +137,7 @@ BEGIN
         FROM pg_index i, unnest(i.indkey) WITH ORDINALITY AS o (attnum, ordinal), pg_attribute a
         WHERE i.indrelid = c.oid AND i.indisprimary AND a.attrelid = c.oid AND a.attnum = o.attnum
         AND o.ordinal <= i.indnkeyatts HAVING count(*) > 0) p ON true
+    CROSS JOIN LATERAL oskol.moved_rows(c.oid) m
     WHERE r.placement = 'reference' ORDER BY 1;
 END
 $$;

@@ -3,7 +3,7 @@
 use crate::admission::{Admission, Applied};
 
 /// Version of the objects; `oskol.meta.version` is what a database has.
-pub const VERSION: i32 = 10;
+pub const VERSION: i32 = 11;
 
 /// Run in this order, in one transaction, to make or renew schema `oskol` on any shard.
 pub const SHARD: &str = concat!(
@@ -14,6 +14,7 @@ pub const SHARD: &str = concat!(
     include_str!("../sql/references.sql"),
     include_str!("../sql/routes.sql"),
     include_str!("../sql/verify.sql"),
+    include_str!("../sql/moved_code.sql"),
     include_str!("../sql/moves_shard.sql"),
     include_str!("../sql/history.sql"),
     include_str!("../sql/admission.sql")

@@ -8,6 +8,8 @@ mod cut_off;
 mod joining;
 #[path = "moves/load.rs"]
 mod load;
+#[path = "moves/owners_code.rs"]
+mod owners_code;
 
 use std::time::{Duration, Instant};
 

@@ -6,7 +6,9 @@
 //! hold in all routers -> the last changes -> one global transaction: rows, map, epoch + 1 -> let go.
 //! Must never know statements of clients; what it needs of sessions it asks through `control/holds`.
 
+mod as_owner;
 mod dump;
+mod end;
 mod error;
 mod group;
 mod join;

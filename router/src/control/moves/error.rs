@@ -11,6 +11,13 @@ pub(crate) enum MoveError {
     Later(String),
     #[error("table {table}, bucket {bucket}: the rows on the two shards differ after the copy")]
     Differs { table: String, bucket: i32 },
+    /// Of a statement that ran with the rights of a table's owner.
+    #[error("table {table}, whose rows are moved with the rights of its owner {owner}, as they run code: {error}{}", advice(.error, .owner))]
+    AsOwner {
+        table: String,
+        owner: String,
+        error: Box<ControlError>,
+    },
     /// Somebody else works at it.
     #[error("another router has taken over")]
     Lost,
@@ -28,12 +35,25 @@ impl MoveError {
     pub(crate) fn passes(&self) -> bool {
         match self {
             Self::Later(_) => true,
-            Self::Control(error) => match error.sqlstate() {
-                Some(state) => PASSING.contains(&state) || state.starts_with("08"),
-                // A connection that broke, a timeout.
-                None => true,
-            },
+            Self::Control(error) => ends_by_itself(error),
+            Self::AsOwner { error, .. } => ends_by_itself(error),
             Self::Differs { .. } | Self::Lost | Self::Refused(_) => false,
         }
+    }
+}
+
+/// What to do where a right is missing.
+fn advice(error: &ControlError, owner: &str) -> String {
+    match error.sqlstate() {
+        Some("42501") => format!(": grant it to {owner}"),
+        _ => String::new(),
+    }
+}
+
+fn ends_by_itself(error: &ControlError) -> bool {
+    match error.sqlstate() {
+        Some(state) => PASSING.contains(&state) || state.starts_with("08"),
+        // A connection that broke, a timeout.
+        None => true,
     }
 }

@@ -6,11 +6,12 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use topology::{BucketId, ShardId, ShardMap};
 
+use super::end::End;
 use super::error::MoveError;
 use super::pace::Pace;
 use super::switch::{Attempt, Change, Switch};
 use super::tables::{Buckets, INDEX, MovedTable};
-use super::transfer::{Copied, End, Transfer};
+use super::transfer::{Copied, Transfer};
 use crate::control::error::ControlError;
 use crate::control::gid::GlobalId;
 use crate::control::inner::Inner;

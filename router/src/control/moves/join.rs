@@ -11,12 +11,13 @@ use topology::ShardId;
 
 use super::databases;
 use super::dump::copy_schema;
+use super::end::End;
 use super::error::MoveError;
 use super::group::lock_catalog;
 use super::pace::Pace;
 use super::switch::{Attempt, Change, Switch};
 use super::tables::MovedTable;
-use super::transfer::{Copied, End, Transfer};
+use super::transfer::{Copied, Transfer};
 use crate::check::{self, Verdict};
 use crate::config::ShardConfig;
 use crate::control::CLUSTER_DATABASE;

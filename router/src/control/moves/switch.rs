@@ -9,9 +9,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 use topology::{BucketId, ShardId, ShardMap};
 
+use super::end::End;
 use super::error::MoveError;
-use super::tables::Buckets;
-use super::transfer::{End, Transfer};
+use super::tables::{Buckets, MovedTable};
+use super::transfer::Transfer;
 use crate::config::ShardConfig;
 use crate::control::error::ControlError;
 use crate::control::exclusion::{BEHIND, KeptOut, keep_out_the_silent};
@@ -216,9 +217,8 @@ impl Switch<'_> {
 
     /// The source's part of the transaction: the last changes are copied, the rows go, the fence is put up.
     async fn take_from_source(&mut self) -> Result<(), MoveError> {
-        let begin =
-            "BEGIN; SET LOCAL session_replication_role TO replica; SET LOCAL lock_timeout TO '1s'";
-        self.transfer.source.run(begin).await?;
+        let set = "SET LOCAL session_replication_role TO replica; SET LOCAL lock_timeout TO '1s'";
+        self.transfer.source.begin("BEGIN", set).await?;
         for table in &self.transfer.tables {
             let lock = format!("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE", table.name);
             self.transfer.source.run(&lock).await?;
@@ -228,7 +228,7 @@ impl Switch<'_> {
         let source = &self.transfer.source;
         for table in &self.transfer.tables {
             if lost.is_some() {
-                source.run(&table.delete()).await?;
+                source.write(table, MovedTable::delete).await?;
             }
             let oid = self.transfer.oid(source, table).await?;
             source

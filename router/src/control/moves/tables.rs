@@ -6,6 +6,8 @@ use std::fmt::Write as _;
 
 use topology::{BUCKETS, BucketId};
 
+use super::as_owner::Owner;
+use super::error::MoveError;
 use crate::settings::quote_literal;
 
 /// Begins the names of indexes over buckets, which are there while a large table's buckets move.
@@ -61,6 +63,10 @@ pub(super) struct MovedTable {
     nulls_alike: bool,
     /// None: all rows.
     buckets: Option<Buckets>,
+    /// Whose code its rows run; none: nobody's.
+    pub(super) owner: Option<Owner>,
+    /// Why its rows cannot be moved.
+    pub(super) refused: Option<String>,
 }
 
 impl MovedTable {
@@ -75,7 +81,51 @@ impl MovedTable {
             types: row.get(5),
             nulls_alike: row.get(6),
             buckets: buckets.cloned(),
+            owner: row.get::<_, Option<String>>(7).map(|name| Owner {
+                name,
+                path: row.get(8),
+                staged: row.get(9),
+                own: row.get(10),
+            }),
+            refused: row.get(11),
         }
+    }
+
+    /// As seen through a view.
+    pub(super) fn through(&self, view: String) -> Self {
+        Self {
+            name: view,
+            partitioned: true,
+            ..self.clone()
+        }
+    }
+
+    /// Its name, if it is a user's table whose rows run nobody's code.
+    pub(super) fn direct(&self) -> Option<String> {
+        let direct = self.owner.is_none() && !self.name.starts_with("oskol.");
+        direct.then(|| self.name.clone())
+    }
+
+    /// Of statements that run as the owner.
+    pub(super) fn as_owner(&self, owner: &Owner) -> impl Fn(MoveError) -> MoveError + use<> {
+        let (table, owner) = (self.name.clone(), owner.name.clone());
+        move |error| match error {
+            MoveError::Control(error) => MoveError::AsOwner {
+                table: table.clone(),
+                owner: owner.clone(),
+                error: Box::new(error),
+            },
+            error => error,
+        }
+    }
+
+    pub(super) fn columns(&self) -> &[String] {
+        &self.columns
+    }
+
+    /// Selects all rows, be they of moving buckets or not.
+    pub(super) fn all_rows(&self) -> String {
+        format!("SELECT {} FROM {} t", self.columns_of("t"), self.source())
     }
 
     /// Rows of tables that inherit are not of this one; a partitioned table has none itself.
@@ -120,24 +170,18 @@ impl MovedTable {
         columns.collect::<Vec<_>>().join(", ")
     }
 
-    pub(super) fn copy_out(&self) -> String {
-        let (columns, source, moves) = (self.columns_of("t"), self.source(), self.moves("t"));
-        format!("COPY (SELECT {columns} FROM {source} t WHERE {moves}) TO STDOUT")
-    }
-
-    pub(super) fn copy_in(&self) -> String {
-        format!(
-            "COPY {} ({}) FROM STDIN",
-            self.name,
-            self.columns.join(", ")
-        )
+    pub(super) fn rows(&self) -> String {
+        format!("{} WHERE {}", self.all_rows(), self.moves("t"))
     }
 
     /// Those rows that have one of these identities.
-    pub(super) fn copy_out_some(&self, identities: &Identities) -> String {
-        let (columns, source) = (self.columns_of("t"), self.source());
-        let (moves, some) = (self.moves("t"), self.is_one_of(identities));
-        format!("COPY (SELECT {columns} FROM {source} t WHERE {moves} AND {some}) TO STDOUT")
+    pub(super) fn rows_of(&self, identities: &Identities) -> String {
+        format!("{} AND {}", self.rows(), self.is_one_of(identities))
+    }
+
+    /// `table`: itself, or one with its columns.
+    pub(super) fn copy_into(&self, table: &str) -> String {
+        format!("COPY {table} ({}) FROM STDIN", self.columns.join(", "))
     }
 
     pub(super) fn delete_some(&self, identities: &Identities) -> String {
@@ -171,11 +215,12 @@ impl MovedTable {
         format!("DELETE FROM {} t WHERE {}", self.source(), self.moves("t"))
     }
 
-    /// One row for each bucket: its number, how many rows, and a sum of the hashes of all that they hold.
+    /// One row for each bucket: its number, how many rows, and a sum of the hashes of all that they hold. Rows are printed, not
+    /// cast to text: how that is done the owner of the table may say.
     pub(super) fn digest(&self) -> String {
         let (bucket, source, moves) = (self.bucket_of("t"), self.source(), self.moves("t"));
         format!(
-            "SELECT {bucket}::int4, count(*), sum(hashtextextended(t::text, 0)::numeric)::text \
+            "SELECT {bucket}::int4, count(*), sum(hashtextextended(textin(record_out(t)), 0)::numeric)::text \
              FROM {source} t WHERE {moves} GROUP BY 1 ORDER BY 1"
         )
     }
@@ -185,7 +230,7 @@ impl MovedTable {
         let (bucket, source) = (self.bucket_of("t"), self.source());
         let (moves, some) = (self.moves("t"), self.is_one_of(identities));
         format!(
-            "SELECT {bucket}::int4, count(*), sum(hashtextextended(t::text, 0)::numeric)::text \
+            "SELECT {bucket}::int4, count(*), sum(hashtextextended(textin(record_out(t)), 0)::numeric)::text \
              FROM {source} t WHERE {moves} AND {some} GROUP BY 1 ORDER BY 1"
         )
     }
@@ -197,7 +242,7 @@ impl MovedTable {
             let identity = self
                 .identity
                 .iter()
-                .map(|column| format!("{row}.{column}::text"));
+                .map(|column| printed(&format!("{row}.{column}")));
             let (identity, name) = (
                 identity.collect::<Vec<_>>().join(", "),
                 quote_literal(&self.name),
@@ -225,6 +270,11 @@ impl MovedTable {
              RETURN NULL; END $outer$"
         )
     }
+}
+
+/// A value as text, by its type's own output: a cast to text may be its owner's code.
+fn printed(value: &str) -> String {
+    format!("CASE WHEN num_nulls({value}) = 0 THEN format('%s', {value}) END")
 }
 
 /// Identities of rows of one table, as JSON arrays of text.
@@ -257,6 +307,8 @@ mod tests {
             types: vec!["bigint".into()],
             nulls_alike: false,
             buckets: Some(Buckets::of([BucketId(0), BucketId(9)])),
+            owner: None,
+            refused: None,
         }
     }
 
@@ -281,13 +333,13 @@ mod tests {
     #[test]
     fn a_copy_names_the_columns_on_both_sides() {
         assert_eq!(
-            posts().copy_in(),
+            posts().copy_into("public.posts"),
             "COPY public.posts (user_id, \"Text\") FROM STDIN"
         );
         assert!(
             posts()
-                .copy_out()
-                .starts_with("COPY (SELECT t.user_id, t.\"Text\" FROM ONLY public.posts t")
+                .rows()
+                .starts_with("SELECT t.user_id, t.\"Text\" FROM ONLY public.posts t")
         );
     }
 }

@@ -10,22 +10,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt, pin_mut};
-use tokio_postgres::Client;
-use topology::ShardId;
 
+use super::end::End;
 use super::error::MoveError;
 use super::pace::Pace;
 use super::tables::{Buckets, Identities, MovedTable};
-use crate::control::error::ControlError;
 
-/// Of the connections that copy: values are printed as any server reads them, what takes long is not ended, and a
-/// deadlock is ours to lose.
-const SETTINGS: &str = "SET datestyle TO 'ISO, YMD'; SET intervalstyle TO 'postgres'; SET extra_float_digits TO 3;
-    SET bytea_output TO 'hex'; SET lc_monetary TO 'C'; SET timezone TO 'UTC'; SET row_security TO off;
-    SET standard_conforming_strings TO on; SET statement_timeout TO 0; SET lock_timeout TO '3s';
-    SET idle_in_transaction_session_timeout TO '15min'; SET deadlock_timeout TO '100ms'";
 /// A transaction of the target's: triggers of the user's are silent, and foreign keys hold as they did at the source.
-const BEGIN_TARGET: &str = "BEGIN; SET LOCAL session_replication_role TO replica";
+const SET_TARGET: &str = "SET LOCAL session_replication_role TO replica";
+/// One moment of the source.
+const BEGIN_SOURCE: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ";
 /// Changes read in one look.
 const CHANGES: i64 = 20_000;
 /// So few changes in a look are few enough for the switch.
@@ -34,32 +28,6 @@ const FEW: usize = 200;
 const LOOKS: usize = 50;
 /// Bytes between two waits for the limit of bandwidth.
 const PACE: u64 = 64 << 10;
-
-/// One shard's end.
-pub(super) struct End {
-    pub(super) shard: ShardId,
-    pub(super) client: Client,
-}
-
-impl End {
-    pub(super) async fn new(shard: ShardId, client: Client) -> Result<Self, MoveError> {
-        let end = Self { shard, client };
-        end.run(SETTINGS).await?;
-        Ok(end)
-    }
-
-    pub(super) async fn run(&self, sql: &str) -> Result<(), MoveError> {
-        Ok(self
-            .client
-            .batch_execute(sql)
-            .await
-            .map_err(self.failed())?)
-    }
-
-    pub(super) fn failed(&self) -> impl Fn(tokio_postgres::Error) -> ControlError + use<> {
-        ControlError::statement(self.shard)
-    }
-}
 
 /// What a copy came to.
 #[derive(Debug, Clone, Copy, Default)]
@@ -120,23 +88,40 @@ impl Transfer {
 
     /// The first copy, of what is there now.
     pub(super) async fn copy(&mut self) -> Result<(), MoveError> {
-        self.target.run(BEGIN_TARGET).await?;
-        self.source
-            .run("BEGIN ISOLATION LEVEL REPEATABLE READ")
-            .await?;
+        if let Some(why) = self.tables.iter().find_map(|table| table.refused.clone()) {
+            return Err(MoveError::Refused(why));
+        }
+        let direct: Vec<String> = self.tables.iter().filter_map(MovedTable::direct).collect();
+        (self.source.direct, self.target.direct) = (direct.clone(), direct);
+        self.target.begin("BEGIN", SET_TARGET).await?;
+        self.check_direct().await?;
+        self.source.begin(BEGIN_SOURCE, "").await?;
         for table in self.tables.clone() {
-            self.pump(&table.copy_out(), &table.copy_in(), false)
-                .await?;
+            self.pump(&table, MovedTable::rows, false).await?;
         }
         self.source.run("COMMIT").await
+    }
+
+    /// Tables that call nothing by the home shard's catalog call nothing on the target, and nobody changes them there.
+    async fn check_direct(&self) -> Result<(), MoveError> {
+        for table in &self.target.direct {
+            let lock = format!("LOCK TABLE {table} IN ROW EXCLUSIVE MODE");
+            self.target.run(&lock).await?;
+        }
+        let sql = "SELECT oskol.check_direct($1)";
+        let checked = self
+            .target
+            .client
+            .execute(sql, &[&self.target.direct])
+            .await;
+        checked.map_err(self.target.failed())?;
+        Ok(())
     }
 
     /// Copies what has changed, until a look finds little; then both sides are compared as of that look, bucket by bucket.
     pub(super) async fn catch_up(&mut self) -> Result<(), MoveError> {
         for _ in 0..LOOKS {
-            self.source
-                .run("BEGIN ISOLATION LEVEL REPEATABLE READ")
-                .await?;
+            self.source.begin(BEGIN_SOURCE, "").await?;
             let (sequences, changes) = self.changes().await?;
             self.redo(&changes).await?;
             let caught_up = sequences.len() < FEW;
@@ -191,11 +176,12 @@ impl Transfer {
         let changed = |table: &MovedTable| changes.get(&table.name).map(|ids| (table.clone(), ids));
         let changed: Vec<_> = self.tables.iter().filter_map(changed).collect();
         for (table, identities) in &changed {
-            self.target.run(&table.delete_some(identities)).await?;
+            let delete = |table: &MovedTable| table.delete_some(identities);
+            self.target.write(table, delete).await?;
         }
         for (table, identities) in &changed {
-            self.pump(&table.copy_out_some(identities), &table.copy_in(), true)
-                .await?;
+            let rows = |table: &MovedTable| table.rows_of(identities);
+            self.pump(table, rows, true).await?;
         }
         Ok(())
     }
@@ -203,13 +189,19 @@ impl Transfer {
     /// Every bucket, or the changed rows, must be the same on both sides.
     async fn compare(&self, changes: Option<&Changes>) -> Result<(), MoveError> {
         for table in &self.tables {
-            let sql = match changes.map(|changes| changes.get(&table.name)) {
-                None => table.digest(),
-                Some(Some(identities)) => table.digest_some(identities),
+            let identities = match changes.map(|changes| changes.get(&table.name)) {
+                None => None,
+                Some(Some(identities)) => Some(identities),
                 Some(None) => continue,
             };
-            let (ours, theirs) =
-                tokio::join!(digests(&self.source, &sql), digests(&self.target, &sql));
+            let make = |table: &MovedTable| match identities {
+                None => table.digest(),
+                Some(identities) => table.digest_some(identities),
+            };
+            let (ours, theirs) = tokio::join!(
+                self.source.digests(table, make),
+                self.target.digests(table, make)
+            );
             let (ours, theirs) = (ours?, theirs?);
             if ours != theirs {
                 let differs = |bucket: &&i32| ours.get(bucket) != theirs.get(bucket);
@@ -224,19 +216,20 @@ impl Transfer {
     }
 
     /// Rows as text, from COPY to COPY.
-    async fn pump(&mut self, out: &str, into: &str, again: bool) -> Result<(), MoveError> {
-        let rows = self
-            .source
-            .client
-            .copy_out(out)
-            .await
-            .map_err(self.source.failed())?;
-        let sink = self.target.client.copy_in::<_, Bytes>(into).await;
+    async fn pump(
+        &mut self,
+        table: &MovedTable,
+        make: impl Fn(&MovedTable) -> String,
+        again: bool,
+    ) -> Result<(), MoveError> {
+        let entrance = self.target.entrance(table).await?;
+        let (rows, source) = self.source.rows(table, make).await?;
+        let sink = self.target.client.copy_in::<_, Bytes>(&entrance.copy).await;
         let sink = sink.map_err(self.target.failed())?;
         pin_mut!(rows, sink);
         let (mut count, mut bytes, mut unpaced) = (0_u64, 0_u64, 0_u64);
         while let Some(row) = rows.next().await {
-            let row = row.map_err(self.source.failed())?;
+            let row = row.map_err(source.failed())?;
             count += 1;
             let row_bytes = row.len() as u64;
             bytes += row_bytes;
@@ -247,6 +240,8 @@ impl Transfer {
             }
         }
         sink.finish().await.map_err(self.target.failed())?;
+        source.end().await?;
+        entrance.take().await?;
         self.copied.bytes += bytes;
         match again {
             true => self.copied.followed += count,
@@ -254,13 +249,4 @@ impl Transfer {
         }
         Ok(())
     }
-}
-
-/// Rows and their sum, by bucket.
-async fn digests(end: &End, sql: &str) -> Result<BTreeMap<i32, (i64, Option<String>)>, MoveError> {
-    let rows = end.client.query(sql, &[]).await.map_err(end.failed())?;
-    Ok(rows
-        .iter()
-        .map(|row| (row.get(0), (row.get(1), row.get(2))))
-        .collect())
 }

@@ -6,7 +6,9 @@ use topology::ShardId;
 
 use super::{Fault, Mend, Verified};
 use crate::control::error::ControlError;
+use crate::control::moves::end::{Digests, End, read_digests};
 use crate::control::moves::error::MoveError;
+use crate::control::moves::tables::MovedTable;
 use crate::settings::quote_literal;
 
 type Faults = Result<Vec<Fault>, MoveError>;
@@ -37,17 +39,14 @@ impl Verified<'_> {
             let tables = self
                 .tables("SELECT * FROM oskol.moved_tables()", Some(&others))
                 .await?;
-            let connection = self.inner.connections.get(shard, self.database).await?;
             // Entries are looked at one by one (`unique_keys`, `routes`).
             let tables = tables
                 .into_iter()
                 .filter(|table| !table.name.starts_with("oskol."));
             for table in tables {
-                let rows = connection.query(&table.digest(), &[]).await;
-                let rows = rows.map_err(connection.failed())?;
-                let count: i64 = rows.iter().map(|row| row.get::<_, i64>(1)).sum();
-                if let Some(first) = rows.first() {
-                    let bucket: i32 = first.get(0);
+                let digests = self.digests(shard, &table).await?;
+                let count: i64 = digests.values().map(|(rows, _)| rows).sum();
+                if let Some(bucket) = digests.keys().next() {
                     let detail = format!("{count} rows of other shards' buckets, such as {bucket}");
                     faults.push(self.fault("misplaced rows", shard, &table.name, detail));
                 }
@@ -64,12 +63,11 @@ impl Verified<'_> {
             .tables("SELECT * FROM oskol.reference_tables()", None)
             .await?
         {
-            let truth = self.digest(home, &table.digest()).await?;
+            let truth = self.digests(home, &table).await?;
             for shard in self.map.shards().iter().filter(|shard| **shard != home) {
-                let copy = self.digest(*shard, &table.digest()).await?;
+                let copy = self.digests(*shard, &table).await?;
                 if copy != truth {
-                    let rows =
-                        |digest: &Option<(i64, Option<String>)>| digest.as_ref().map_or(0, |d| d.0);
+                    let rows = |digests: &Digests| digests.values().map(|d| d.0).sum::<i64>();
                     let detail = match (rows(&copy), rows(&truth)) {
                         (copy, truth) if copy == truth => {
                             format!("{copy} rows, not all as on the home shard")
@@ -83,15 +81,16 @@ impl Verified<'_> {
         Ok(faults)
     }
 
-    async fn digest(
-        &self,
-        shard: ShardId,
-        sql: &str,
-    ) -> Result<Option<(i64, Option<String>)>, MoveError> {
-        let connection = self.inner.connections.get(shard, self.database).await?;
-        let row = connection.query_opt(sql, &[]).await;
-        let row = row.map_err(connection.failed())?;
-        Ok(row.map(|row| (row.get(1), row.get(2))))
+    /// Where rows run code it runs on a connection that is closed afterwards.
+    async fn digests(&self, shard: ShardId, table: &MovedTable) -> Result<Digests, MoveError> {
+        if table.owner.is_none() {
+            let connection = self.inner.connections.get(shard, self.database).await?;
+            return Ok(read_digests(&connection, shard, &table.digest()).await?);
+        }
+        let client = self.inner.connections.own(shard, self.database).await?;
+        let mut end = End::new(shard, client).await?;
+        end.begin("BEGIN", "").await?;
+        end.digests(table, MovedTable::digest).await
     }
 
     /// Definitions must be alike on all shards.
