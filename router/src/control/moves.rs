@@ -6,6 +6,7 @@
 //! hold in all routers -> the last changes -> one global transaction: rows, map, epoch + 1 -> let go.
 //! Must never know statements of clients; what it needs of sessions it asks through `control/holds`.
 
+mod create_database;
 mod dump;
 mod error;
 mod group;
