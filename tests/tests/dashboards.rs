@@ -24,9 +24,10 @@ fn page(port: u16) -> String {
     asked.map_or_else(|_| String::new(), |_| text)
 }
 
-/// The names before `="`, in label sets.
+/// The names before `="`.
 fn labels(text: &str) -> impl Iterator<Item = &str> {
-    let before = text.split("=\"").map(last_word);
+    let (begin, _) = text.rsplit_once("=\"").unwrap_or_default();
+    let before = begin.split("=\"").map(last_word);
     before.filter(|name| !name.is_empty())
 }
 
