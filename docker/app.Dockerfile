@@ -5,7 +5,7 @@ FROM ${BUILD_IMAGE} AS build
 # dev, quick or release.
 ARG PROFILE=release
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends libclang-dev \
+    && apt-get install -y --no-install-recommends libclang-dev libwebp-dev pkg-config \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
@@ -25,7 +25,7 @@ RUN cargo build --locked --profile "$PROFILE" --bin oskol --bin shard-node --bin
 
 FROM debian:bookworm-slim
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends ca-certificates \
+    && apt-get install -y --no-install-recommends ca-certificates libwebp7 libwebpmux3 \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --system --uid 10003 --no-create-home --shell /usr/sbin/nologin social
 COPY --from=build /out/social-app /usr/local/bin/social-app

@@ -5,7 +5,7 @@ FROM ${BUILD_IMAGE} AS build
 # dev, quick or release.
 ARG PROFILE=release
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends libclang-dev \
+    && apt-get install -y --no-install-recommends libclang-dev libwebp-dev pkg-config \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY Cargo.toml Cargo.lock ./

@@ -10,6 +10,16 @@ CREATE TABLE IF NOT EXISTS oskol.shards (
     UNIQUE (host, port) DEFERRABLE INITIALLY DEFERRED
 );
 GRANT SELECT ON oskol.shards TO PUBLIC;
+-- Of an older version: two shards could not change places.
+DO $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.conrelid = 'oskol.shards'::pg_catalog.regclass
+            AND k.conname = 'shards_host_port_key' AND NOT k.condeferrable) THEN
+        ALTER TABLE oskol.shards DROP CONSTRAINT shards_host_port_key,
+            ADD CONSTRAINT shards_host_port_key UNIQUE (host, port) DEFERRABLE INITIALLY DEFERRED;
+    END IF;
+END
+$$;
 
 CREATE TABLE IF NOT EXISTS oskol.buckets (
     bucket int4 PRIMARY KEY CHECK (bucket BETWEEN 0 AND 4095),

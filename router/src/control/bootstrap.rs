@@ -2,6 +2,8 @@
 //! configuration says. Changes nothing in a database that has all of it.
 
 mod map;
+mod renewal;
+mod silence;
 
 use std::sync::Arc;
 
@@ -27,6 +29,7 @@ pub(crate) async fn prepare(
 ) -> Result<(), ControlError> {
     // The home shard first: a database that does not exist is not there either.
     let mut home = connections.get_home(database).await?;
+    renewal::make_way(config, connections, &home, database).await?;
     prepare_server(config, &mut home, config.cluster.home, database).await?;
     super::catalog::learn_shards(&home).await?;
     let known = known_shards(&home).await?;
@@ -42,6 +45,7 @@ pub(crate) async fn prepare(
             }
             connection => connection?,
         };
+        renewal::make_way(config, connections, &connection, database).await?;
         prepare_server(config, &mut connection, shard.id, database).await
     });
     try_join_all(others).await?;

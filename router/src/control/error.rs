@@ -86,6 +86,15 @@ pub enum Mismatch {
         found: i32,
         known: i32,
     },
+    #[error(
+        "schema oskol of database \"{database}\" is of version {found}, a router that works with it \
+        lives, and this router would renew it to version {known}"
+    )]
+    OlderSchema {
+        database: String,
+        found: i32,
+        known: i32,
+    },
     #[error("schema oskol of database \"{database}\" on shard {shard} was made by someone else")]
     ForeignSchema { database: String, shard: ShardId },
 }
@@ -103,6 +112,9 @@ impl Mismatch {
                  router first."
             ),
             Self::NewerSchema { .. } => "Run the newer version of the router.".into(),
+            Self::OlderSchema { .. } => {
+                "Stop all routers of the older version, and start this one then.".into()
+            }
             Self::ForeignSchema { .. } => "Rename that schema: the name is the router's.".into(),
         }
     }

@@ -7,6 +7,7 @@
 //! Must never know statements of clients; what it needs of sessions it asks through `control/holds`.
 
 mod as_owner;
+mod create_database;
 mod dump;
 mod end;
 mod error;

@@ -196,11 +196,7 @@ impl Recovery {
         database: &str,
         id: &GlobalId,
     ) -> Result<Outcome, ControlError> {
-        let lead = self.connections.get(id.lead, database).await?;
-        let row = lead
-            .query_one("SELECT oskol.settle($1)", &[&id.to_string()])
-            .await;
-        Ok(Outcome::of(row.map_err(lead.failed())?.get(0)))
+        settle(&self.connections, database, id).await
     }
 
     /// Removes routers that nobody will hear of any more from `databases`.
@@ -296,15 +292,7 @@ impl Recovery {
         id: &GlobalId,
         shards: &[ShardId],
     ) -> Result<Outcome, ControlError> {
-        let outcome = self.settle(database, id).await?;
-        let gid = id.to_string();
-        // One that cannot be reached does not keep the others waiting.
-        let ended = join_all(shards.iter().map(async |shard| {
-            let connection = self.connections.get(*shard, database).await?;
-            end_prepared(&connection, &gid, outcome).await
-        }));
-        ended.await.into_iter().collect::<Result<(), _>>()?;
-        Ok(outcome)
+        finish(&self.connections, database, id, shards).await
     }
 
     /// Commits what is prepared on these shards and decided.
@@ -326,6 +314,53 @@ impl Recovery {
             Outcome::Aborted => self.metrics.control.recovered_aborts.increment(),
         }
     }
+}
+
+async fn settle(
+    connections: &Arc<Connections>,
+    database: &str,
+    id: &GlobalId,
+) -> Result<Outcome, ControlError> {
+    let lead = connections.get(id.lead, database).await?;
+    let row = lead
+        .query_one("SELECT oskol.settle($1)", &[&id.to_string()])
+        .await;
+    Ok(Outcome::of(row.map_err(lead.failed())?.get(0)))
+}
+
+async fn finish(
+    connections: &Arc<Connections>,
+    database: &str,
+    id: &GlobalId,
+    shards: &[ShardId],
+) -> Result<Outcome, ControlError> {
+    let outcome = settle(connections, database, id).await?;
+    let gid = id.to_string();
+    // One that cannot be reached does not keep the others waiting.
+    let ended = join_all(shards.iter().map(async |shard| {
+        let connection = connections.get(*shard, database).await?;
+        end_prepared(&connection, &gid, outcome).await
+    }));
+    ended.await.into_iter().collect::<Result<(), _>>()?;
+    Ok(outcome)
+}
+
+/// Finishes what is prepared in `database` of `shard`, before there is a [`Recovery`]. Only where no living router can have made it.
+pub(crate) async fn settle_left(
+    connections: &Arc<Connections>,
+    cluster: &str,
+    database: &str,
+    shard: ShardId,
+) -> Result<(), ControlError> {
+    let listed = list(connections, cluster).await;
+    let is_left = |left: &InDoubt| left.database == database && left.shards.contains(&shard);
+    for left in listed.transactions.into_values().filter(is_left) {
+        let shards: Vec<ShardId> = left.shards.iter().copied().collect();
+        let outcome = finish(connections, database, &left.id, &shards).await?;
+        let gid = &left.gid;
+        tracing::info!(%gid, ?outcome, "finished a transaction in doubt");
+    }
+    Ok(())
 }
 
 /// COMMIT PREPARED on `shards` of what its lead has decided; what is done already is done.

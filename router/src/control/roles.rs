@@ -2,6 +2,7 @@
 //! as the home shard does not answer.
 
 pub(super) mod copy;
+mod members;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

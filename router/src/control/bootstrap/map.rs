@@ -4,20 +4,13 @@
 //! standby took over. That is taken over from the configuration, unless another router lives, which
 //! would go on writing to the old address.
 
-use std::time::Duration;
-
 use tokio_postgres::{Client, Transaction};
 use topology::{ShardMap, WeightedShard};
 
-use super::LOCK;
+use super::{LOCK, silence};
 use crate::config::{Config, ShardConfig};
 use crate::control::connections::Lent;
 use crate::control::error::{ControlError, Mismatch};
-use crate::control::exclusion::is_heard;
-use crate::control::watch::SILENCE_TIME;
-
-/// Between looks whether a router has fallen silent.
-const LOOK: Duration = Duration::from_millis(500);
 
 struct StoredShard {
     id: i32,
@@ -43,7 +36,7 @@ pub(super) async fn prepare(
     let failed = home.failed();
     let stored = read_shards(home).await.map_err(&failed)?;
     if let Some(mismatch) = moved(config, &stored, database) {
-        wait_for_silence(config, home, mismatch).await?;
+        silence::wait(config, home, mismatch).await?;
     } else if !stored.is_empty() {
         tell_strangers(config, &stored, database);
         return Ok(());
@@ -97,29 +90,6 @@ fn moved(config: &Config, stored: &[StoredShard], database: &str) -> Option<Mism
         })
     };
     stored.iter().find_map(find)
-}
-
-/// Returns when no other router lives; `mismatch` when one does. A router at this one's own address is
-/// this one before a crash, and is waited for.
-async fn wait_for_silence(
-    config: &Config,
-    home: &Lent,
-    mismatch: Mismatch,
-) -> Result<(), ControlError> {
-    let own = config.listen.addresses.first().map(ToString::to_string);
-    let deadline = tokio::time::Instant::now() + SILENCE_TIME + LOOK;
-    let sql = format!("SELECT address FROM oskol.routers WHERE {}", is_heard());
-    loop {
-        let living = home.query(&sql, &[]).await.map_err(home.failed())?;
-        if living.is_empty() {
-            return Ok(());
-        }
-        let is_own = |row: &tokio_postgres::Row| own.as_deref() == Some(row.get(0));
-        if !living.iter().all(is_own) || tokio::time::Instant::now() > deadline {
-            return Err(ControlError::Mismatch(mismatch));
-        }
-        tokio::time::sleep(LOOK).await;
-    }
 }
 
 /// All of them at first; later the addresses and weights of those that are known.

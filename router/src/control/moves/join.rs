@@ -9,6 +9,7 @@ use std::sync::Arc;
 use tokio_postgres::Client;
 use topology::ShardId;
 
+use super::create_database::{DESCRIBED, Described};
 use super::databases;
 use super::dump::copy_schema;
 use super::end::End;
@@ -467,9 +468,16 @@ impl Joining<'_> {
     /// An empty database as the home shard has it.
     async fn make_database(&self, database: &str) -> Result<(), MoveError> {
         let home = self.inner.connections.get_home(CLUSTER_DATABASE).await?;
-        let row = home.query_one(DATABASE, &[&database]).await;
-        let make: String = row.map_err(home.failed())?.get(0);
+        let row = home.query_one(DESCRIBED, &[&database]).await;
+        let row = row.map_err(home.failed())?;
         drop(home);
+        let described: Described = serde_json::from_str(row.get(0))
+            .map_err(|error| MoveError::Refused(format!("database {database}: {error}")))?;
+        let make = described.statement().ok_or_else(|| {
+            MoveError::Refused(format!(
+                "the locale of database {database} is of a kind that this version does not know"
+            ))
+        })?;
         // Who has lost it may be trying again, beside the next one.
         self.lock
             .batch_execute("")
@@ -605,14 +613,6 @@ impl Joining<'_> {
         Ok(())
     }
 }
-
-/// CREATE DATABASE of the database called `$1`.
-const DATABASE: &str = "
-SELECT format('CREATE DATABASE %I TEMPLATE template0 OWNER %I ENCODING %L LOCALE_PROVIDER %s LC_COLLATE %L LC_CTYPE %L%s',
-    d.datname, r.rolname, pg_encoding_to_char(d.encoding),
-    CASE d.datlocprovider WHEN 'i' THEN 'icu' ELSE 'libc' END, d.datcollate, d.datctype,
-    CASE WHEN d.daticulocale IS NULL THEN '' ELSE format(' ICU_LOCALE %L', d.daticulocale) END)
-FROM pg_database d JOIN pg_authid r ON r.oid = d.datdba WHERE d.datname = $1::text";
 
 const UNIQUE_KEYS: &str = "
 SELECT u.number, format('%I.%I', n.nspname, c.relname), format('%I.%I', m.nspname, i.relname), a.attname::text

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use topology::ShardId;
 
+use super::members::{MEMBERS, Members};
 use crate::control::CLUSTER_DATABASE;
 use crate::control::connections::Connections;
 use crate::control::error::ControlError;
@@ -17,12 +18,24 @@ pub(in crate::control) async fn copy_roles(
     let home = connections.get_home(CLUSTER_DATABASE).await?;
     let roles = home.query(ROLES, &[]).await.map_err(home.failed())?;
     run_all(client, shard, &roles).await?;
-    let members = home.query(MEMBERS, &[]).await.map_err(home.failed())?;
-    let kept: Vec<&str> = members.iter().map(|row| row.get(1)).collect();
-    let others = client.query(OTHER_MEMBERS, &[&kept]).await;
-    let others = others.map_err(ControlError::statement(shard))?;
-    run_all(client, shard, &others).await?;
-    run_all(client, shard, &members).await
+    let members = read_members(&home, home.shard()).await?;
+    let found = read_members(client, shard).await?;
+    for statement in members.statements(&found) {
+        let made = client.batch_execute(&statement).await;
+        made.map_err(ControlError::statement(shard))?;
+    }
+    Ok(())
+}
+
+async fn read_members(
+    client: &tokio_postgres::Client,
+    shard: ShardId,
+) -> Result<Members, ControlError> {
+    let row = client.query_one(MEMBERS, &[]).await;
+    let row = row.map_err(ControlError::statement(shard))?;
+    Members::read(row.get(0)).map_err(|error| {
+        ControlError::Refused(format!("members of roles on shard {shard}: {error}"))
+    })
 }
 
 /// Who may do what with databases and parameters, as the home shard has it. `client`: of `shard`, which has the roles.
@@ -83,20 +96,6 @@ SELECT format('DO $do$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname =
     CASE WHEN rolbypassrls THEN 'BYPASSRLS' ELSE 'NOBYPASSRLS' END,
     rolconnlimit, rolpassword, coalesce(rolvaliduntil::text, 'infinity'))
 FROM pg_authid WHERE rolname !~ '^pg_' ORDER BY rolname";
-
-/// And what each makes, to compare.
-const MEMBERS: &str = "
-SELECT format('GRANT %I TO %I%s', g.rolname, m.rolname, CASE WHEN a.admin_option THEN ' WITH ADMIN OPTION' ELSE '' END),
-    to_json(ARRAY[g.rolname::text, m.rolname::text, a.admin_option::text])::text
-FROM pg_auth_members a JOIN pg_authid g ON g.oid = a.roleid JOIN pg_authid m ON m.oid = a.member
-WHERE m.rolname !~ '^pg_'";
-
-/// Statements that end memberships that are none of `$1`.
-const OTHER_MEMBERS: &str = "
-SELECT format('REVOKE %I FROM %I', g.rolname, m.rolname)
-FROM pg_auth_members a JOIN pg_authid g ON g.oid = a.roleid JOIN pg_authid m ON m.oid = a.member
-WHERE m.rolname !~ '^pg_'
-AND to_json(ARRAY[g.rolname::text, m.rolname::text, a.admin_option::text])::text <> ALL ($1::text[])";
 
 /// Statements that grant what is granted on databases (the second column; NULL: it is about none) and parameters.
 const RIGHTS: &str = "
