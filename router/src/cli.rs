@@ -141,7 +141,8 @@ enum ShardCommand {
 }
 
 #[derive(clap::Args)]
-#[group(multiple = false)]
+// Clap names the group of the variant after it, and this one after the type: a name is had once.
+#[group(id = "how", multiple = false)]
 struct Rebalance {
     /// Say what would move, and how long it may take; move nothing
     #[arg(long)]
