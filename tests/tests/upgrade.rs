@@ -201,7 +201,7 @@ async fn nothing_is_renewed_while_a_router_of_an_older_version_lives() {
     let sign = "insert into oskol.routers (id, address, epoch, sequence_epoch) values (3, '127.0.0.2:6432', 1, 1)
         on conflict (id) do update set heartbeat = clock_timestamp()";
     run(&home, sign).await;
-    let error = connect(&database.url()).await.err().expect("a refusal");
+    let error = connect(&database.url()).await.expect_err("a refusal");
     let error = error.as_db_error().expect("of the router");
     assert_eq!(
         error.message(),
