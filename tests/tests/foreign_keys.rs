@@ -456,3 +456,41 @@ async fn columns_of_unlike_collations_are_refused_and_alike_ones_agree() {
     }
     pair.agree("select count(*) from alike").await;
 }
+
+/// What an action changes is due after all that was due already, as triggers queue in PostgreSQL.
+#[tokio::test]
+async fn restrictions_and_cascades_come_in_the_order_of_one_postgresql() {
+    let database = Cluster::shared().database("keys_in_order");
+    let pair = Pair::connect(&database).await;
+    pair.all(&[
+        "create table tree (id int primary key, above int references tree on delete cascade, beside int references tree on delete restrict)",
+        "create table roots (id int primary key)",
+        "create table stems (id int primary key, root int references roots on delete cascade)",
+        "create table leaves (id int primary key, root int references roots on delete cascade, stem int references stems on delete restrict)",
+    ])
+    .await;
+    pair.place(
+        "select oskol.shard_table('tree', 'id'); select oskol.shard_table('roots', 'id'); \
+         select oskol.shard_table('stems', 'id'); select oskol.shard_table('leaves', 'id')",
+    )
+    .await;
+    for first in [0, 10, 20, 30] {
+        pair.all(&[
+            &format!(
+                "insert into tree values ({first} + 1, null, null), ({first} + 2, {first} + 1, null), ({first} + 3, {first} + 2, null), \
+                 ({first} + 4, {first} + 3, {first} + 2), ({first} + 5, {first} + 1, null), ({first} + 6, {first} + 5, null)"
+            ),
+            &format!("delete from tree where id = {first} + 1"),
+            &format!("delete from tree where id = {first} + 5"),
+            &format!("insert into roots values ({first})"),
+            &format!("insert into stems values ({first} + 7, {first})"),
+            &format!("insert into leaves values ({first} + 9, {first}, {first} + 7)"),
+            &format!("delete from roots where id = {first}"),
+        ])
+        .await;
+    }
+    for table in ["tree", "roots", "stems", "leaves"] {
+        pair.agree(&format!("select * from {table} order by id"))
+            .await;
+    }
+}

@@ -2,7 +2,7 @@
 //! is looked into on the other shards, in the same transaction, at the moment at which PostgreSQL would do it.
 //!
 //! Owns the order: one key after another as their constraints were made, which is the order in which PostgreSQL's
-//! triggers fire; what an action changes is looked into before the next key.
+//! triggers fire; what an action changes is looked into after that, as their queue has it.
 
 mod children;
 mod newer;
@@ -40,18 +40,17 @@ impl Session {
         }
         let mut pending = VecDeque::new();
         loop {
-            let (groups, whole) = self.take_key_changes().await?;
+            let (groups, mut whole) = self.take_key_changes().await?;
             pending.extend(groups);
             while let Some(group) = pending.pop_front() {
                 if self.settle_group(&group).await? {
                     if has_entries {
                         self.enter_changes().await?;
                     }
-                    let (groups, _) = self.take_key_changes().await?;
-                    groups
-                        .into_iter()
-                        .rev()
-                        .for_each(|group| pending.push_front(group));
+                    // Behind what is there, as PostgreSQL queues the triggers of what an action changes.
+                    let (groups, rest) = self.take_key_changes().await?;
+                    pending.extend(groups);
+                    whole &= rest;
                 }
             }
             if whole {
