@@ -66,7 +66,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     }
     let shown = shown(&oskol).await?;
     ensure!(
-        shown.states.iter().all(|state| state == "done"),
+        shown.states.iter().all(|state| state == "finished"),
         "not all groups have moved: {:?}",
         shown.states
     );
@@ -160,7 +160,7 @@ async fn rebalance(oskol: &Oskol, third: &Postgres) -> anyhow::Result<(Duration,
     admin.simple_query("REBALANCE").await?;
     loop {
         let groups = moves(&admin).await?;
-        let ended = |state: &String| !matches!(state.as_str(), "planned" | "copying" | "switching");
+        let ended = |state: &String| !matches!(state.as_str(), "running" | "paused");
         if !groups.states.is_empty() && groups.states.iter().all(ended) {
             return Ok((joined, began.elapsed()));
         }
@@ -197,8 +197,8 @@ async fn moves(admin: &Client) -> anyhow::Result<Moves> {
         let number = |column: &str| -> anyhow::Result<u64> {
             Ok(row.get(column).unwrap_or("0").parse().unwrap_or(0))
         };
-        sums.states
-            .push(row.get("state").context("no state")?.to_owned());
+        let state = row.get("rebalance_state").context("no state")?;
+        sums.states.push(state.to_owned());
         sums.rows += number("rows")?;
         sums.bytes += number("bytes")?;
         sums.held = sums.held.max(number("held_ms")?);
