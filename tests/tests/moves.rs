@@ -14,7 +14,7 @@ mod owners_code;
 use std::time::{Duration, Instant};
 
 use load::{Load, check_ledger, prepare};
-use tests::{Cluster, SpareServer, eventually};
+use tests::{Cluster, ClusterOptions, SpareServer, eventually};
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 /// Rows of a statement of the admin database.
@@ -196,6 +196,43 @@ async fn mover_dies_at(phase: &str) {
         &told.errors[..told.errors.len().min(5)]
     );
     cluster.start_router();
+    check_ledger(&cluster, &told).await;
+    is_clean(&cluster).await;
+}
+
+/// Each from another shard, while clients write: their switches come one after another.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn groups_of_several_sources_move_at_the_same_time() {
+    let cluster = Cluster::start_with(ClusterOptions {
+        config: "[moves]\nconcurrency = 4\n".into(),
+        shards: Some(3),
+        ..ClusterOptions::default()
+    });
+    prepare(&cluster).await;
+    let spare = cluster.spare_server();
+    let operator = admin_client(&cluster).await;
+    add(&operator, "fourth", &spare).await;
+    let load = Load::start(&[cluster.url()]);
+    some_rounds(&load).await;
+    let points = cluster.router().fault_points();
+    points.arm("move-copied");
+    admin(&operator, "REBALANCE").await;
+    points.reached("move-copied").await;
+    eventually("groups of all sources are under way", async || {
+        let moves = admin(&operator, "SHOW MOVES").await;
+        let under_way = moves.iter().filter(|row| row[7] == "copying");
+        under_way.count() == 3
+    })
+    .await;
+    points.release("move-copied");
+    moved(&cluster).await;
+    some_rounds(&load).await;
+    let told = load.stop().await;
+    assert!(
+        told.errors.is_empty(),
+        "{:?}",
+        &told.errors[..told.errors.len().min(5)]
+    );
     check_ledger(&cluster, &told).await;
     is_clean(&cluster).await;
 }

@@ -27,11 +27,13 @@ pub(crate) struct Loaded {
 }
 
 /// Reads `database` anew; `previous` stands in for a shard that does not answer, and no client's
-/// statement gets an answer from that one either. The caller says which life the state is of.
+/// statement gets an answer from that one either. The caller says which life the state is of. `unsettled`: of those that were not
+/// seen, the ones that count as seen only when the last move that the home shard knows of is committed there.
 pub(crate) async fn load(
     connections: &Arc<Connections>,
     database: &str,
     previous: Option<&DatabaseState>,
+    unsettled: &[ShardId],
 ) -> Result<Loaded, ControlError> {
     let home = connections.get_home(database).await?;
     let reader = OidReader {
@@ -47,6 +49,16 @@ pub(crate) async fn load(
     let new = new.filter(|shard| !documents.contains_key(shard)).collect();
     documents.extend(reader.read(new).await);
     let shards = map.shards().to_vec();
+    for (shard, wanted) in shards.iter().zip(&moved) {
+        if !unsettled.contains(shard) || !documents.get(shard).is_some_and(Result::is_ok) {
+            continue;
+        }
+        match reader.moved(*shard).await {
+            Ok(moved) if moved >= *wanted => {}
+            Ok(_) => _ = documents.insert(*shard, Err(unsettled_move(*shard))),
+            Err(error) => _ = documents.insert(*shard, Err(error)),
+        }
+    }
     let is_unseen = |shard: &ShardId| {
         !reader.has_seen(*shard) && !documents.get(shard).is_some_and(Result::is_ok)
     };
@@ -210,23 +222,23 @@ impl OidReader<'_> {
             return Err(ControlError::Refused(wrong.join("; ")));
         }
         let config = Arc::clone(connection.shared_config());
-        bootstrap::prepare_server(&config, connection, shard, self.database).await?;
-        nothing_is_decided(connection).await
+        bootstrap::prepare_server(&config, connection, shard, self.database).await
+    }
+
+    /// The shard map's epoch after the last move that is committed on the shard.
+    async fn moved(&self, shard: ShardId) -> Result<i64, ControlError> {
+        let connection = self.connections.get(shard, self.database).await?;
+        let row = connection
+            .query_one("SELECT moved FROM oskol.applied", &[])
+            .await;
+        Ok(row.map_err(connection.failed())?.get(0))
     }
 }
 
-/// What is decided and prepared on the shard, DDL or a move of buckets, has been committed: until then it is not as the home shard
-/// says.
-async fn nothing_is_decided(connection: &mut Lent) -> Result<(), ControlError> {
-    let failed = connection.failed();
-    let look = async {
-        let transaction = connection.transaction().await?;
-        transaction
-            .batch_execute("SET LOCAL lock_timeout TO '500ms'; SELECT FROM oskol.applied FOR SHARE")
-            .await?;
-        transaction.commit().await
-    };
-    look.await.map_err(failed)
+fn unsettled_move(shard: ShardId) -> ControlError {
+    ControlError::Refused(format!(
+        "shard {shard} has not committed the last move of its buckets yet"
+    ))
 }
 
 /// By shard; `None` where nothing differs from the home shard.

@@ -84,10 +84,7 @@ impl Watched {
     /// Nobody asks these shards for anything, from the next reading on, which begins now, until one has found them again, and
     /// the move committed.
     pub(crate) fn set_unsettled(&self, shards: &[ShardId]) {
-        if !shards.is_empty() {
-            self.unsettled().extend(shards);
-            self.complete.store(false, Ordering::Release);
-        }
+        self.unsettled().extend(shards);
         self.poke.notify_one();
     }
 
@@ -96,17 +93,27 @@ impl Watched {
         self.database.state().unseen.contains(&shard) || !self.unsettled().contains(&shard)
     }
 
-    /// What was read last, less what it says of shards that must be looked at again.
-    fn known(&self) -> DatabaseState {
+    /// What was read last, less what it says of shards that must be looked at again; and those.
+    fn known(&self) -> (DatabaseState, Vec<ShardId>) {
         let mut state = DatabaseState::clone(&self.database.state());
-        state.unseen.extend(self.unsettled().iter());
-        state
+        let unsettled = self.unsettled().clone();
+        state.unseen.extend(&unsettled);
+        (state, unsettled)
     }
 
-    /// `unseen`: those that no reading has found yet.
-    fn settle(&self, before: &[ShardId], unseen: &[ShardId]) {
-        let is_found = |shard: &ShardId| before.contains(shard) && !unseen.contains(shard);
-        self.unsettled().retain(|shard| !is_found(shard));
+    /// A reading that looked at the first `count` of them has not found those that are `unseen`. What has come meanwhile it did not
+    /// look at.
+    fn settle(&self, count: usize, unseen: &[ShardId]) {
+        let mut at = 0;
+        self.unsettled().retain(|shard| {
+            at += 1;
+            at > count || unseen.contains(shard)
+        });
+    }
+
+    /// Nothing is to be read again but for a change.
+    fn is_whole(&self) -> bool {
+        self.complete.load(Ordering::Relaxed) && self.unsettled().is_empty()
     }
 
     fn unsettled(&self) -> std::sync::MutexGuard<'_, Vec<ShardId>> {
@@ -133,8 +140,9 @@ impl Surroundings {
         &self,
         name: &str,
         previous: Option<&DatabaseState>,
+        unsettled: &[ShardId],
     ) -> Result<Loaded, ControlError> {
-        let loaded = load(&self.connections, name, previous).await?;
+        let loaded = load(&self.connections, name, previous, unsettled).await?;
         self.metrics.control.catalog_loads.increment();
         self.metrics.control.map_epoch.set(loaded.state.map.epoch());
         self.board.set_map(Arc::clone(&loaded.state.map));
@@ -151,7 +159,7 @@ pub(crate) async fn open(around: &Surroundings, name: &str) -> Result<Arc<Watche
     let began = beat(&home, &around.identity, Epochs::default()).await;
     let mut life = began.map_err(&failed)?.life;
     loop {
-        let mut loaded = around.load(name, None).await?;
+        let mut loaded = around.load(name, None, &[]).await?;
         loaded.state.life = life;
         let read = loaded.state.snapshot.epoch;
         let map = loaded.state.map.epoch();
@@ -283,8 +291,7 @@ impl Session<'_> {
                 sequences: now.sequences,
                 ..seen
             };
-            let complete = self.watched.complete.load(Ordering::Relaxed);
-            if now.catalog != seen.catalog || now.life != seen.life || !complete {
+            if now.catalog != seen.catalog || now.life != seen.life || !self.watched.is_whole() {
                 (reached.catalog, reached.map) = self.load(now.life).await?;
                 reached.life = now.life;
             } else if now.map != seen.map {
@@ -304,13 +311,14 @@ impl Session<'_> {
     async fn load(&self, life: u64) -> Result<(u64, u64), ControlError> {
         let database = &self.watched.database;
         let before = database.state();
-        let known = self.watched.known();
+        let (known, unsettled) = self.watched.known();
+        let loaded = self.around.load(database.name(), Some(&known), &unsettled);
         let Loaded {
             mut state,
             complete,
-        } = self.around.load(database.name(), Some(&known)).await?;
+        } = loaded.await?;
         state.life = life;
-        self.watched.settle(&known.unseen, &state.unseen);
+        self.watched.settle(unsettled.len(), &state.unseen);
         let epochs = (state.snapshot.epoch, state.map.epoch());
         // Read again only for want of a shard's OIDs, and for nothing: plans stay good.
         let known = (before.snapshot.epoch, before.map.epoch());

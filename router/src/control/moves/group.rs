@@ -27,7 +27,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const LARGE: i64 = 64 << 20;
 
 /// What groups that move at the same time have in common.
-#[derive(Default)]
 pub(super) struct Shared {
     /// One switch at a time: routers hold for one, and the next one must know where its buckets went.
     turn: Mutex<()>,
