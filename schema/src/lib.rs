@@ -19,6 +19,7 @@ pub mod sql;
 pub use admission::{Admission, Applied};
 pub use build::DocumentError;
 pub use rules::{KeyType, Placement, TableRule};
+pub use sameness::CLOCK;
 pub use session_state::leaves_state;
 pub use snapshot::{
     ChildAt, Column, DefaultValue, Entries, ForeignKey, Function, KeptKey, KeyAction, ParentAt,

@@ -59,8 +59,8 @@ const COMMANDS: [&str; 24] = [
     "revoke", "lock", "set", "into",
 ];
 
-/// In the input of a date or time.
-const CLOCK: [&str; 4] = ["now", "today", "tomorrow", "yesterday"];
+/// Words that mean the clock in the input of a date or time (PostgreSQL 15, 8.5.1.4).
+pub const CLOCK: [&str; 4] = ["now", "today", "tomorrow", "yesterday"];
 
 /// The clock, and numbers that each server gives by itself.
 const OF_THE_SHARD: [&str; 16] = [

@@ -1,7 +1,7 @@
 //! Whether an expression gives the same value on every shard. A write to a reference table runs on each
 //! of them, and the copies must stay equal. Takes [`Facts`]; gives what is to blame.
 
-use schema::{Relation, UnsafeTrigger};
+use schema::{CLOCK, Relation, UnsafeTrigger};
 
 use super::PlanContext;
 use super::facts::Facts;
@@ -70,8 +70,6 @@ fn function(facts: &Facts, context: &PlanContext<'_>) -> Option<String> {
 fn is_clock(op: i32) -> bool {
     (1..=9).contains(&op)
 }
-
-const CLOCK: [&str; 4] = ["now", "today", "tomorrow", "yesterday"];
 
 /// Input strings of date and time types that mean the clock, alone or with a time of day (PostgreSQL 15,
 /// 8.5.1.4): `now`, `tomorrow 10:00`. A sentence with such a word in it is just text; an array, a range, a row or JSON, which
