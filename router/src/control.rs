@@ -20,6 +20,7 @@ mod inner;
 mod load;
 mod locks;
 mod moves;
+mod outcome;
 mod patroni;
 mod recovery;
 mod roles;
@@ -50,7 +51,7 @@ use crate::worker::WorkerHandle;
 pub use database::{Database, DatabaseState};
 pub use error::{ControlError, Mismatch};
 pub use gid::{GlobalId, LiveTransaction, LiveTransactions, NotAGlobalId};
-pub use recovery::Outcome;
+pub use outcome::Outcome;
 pub use sequences::IdBlock;
 pub use start::StartError;
 
@@ -228,7 +229,7 @@ impl Control {
     ) -> Result<(), RouterError> {
         let database = database.to_owned();
         self.request(async move |inner| {
-            let finished = inner.recovery.finish_decided(&database, &decided);
+            let finished = outcome::finish_decided(&inner.connections, &database, &decided);
             let timeout = |_| ControlError::Timeout {
                 what: "the end of a decided transaction",
                 limit,
@@ -249,7 +250,7 @@ impl Control {
     /// and is an abort for good if there was no decision. To be asked within minutes.
     pub async fn outcome(&self, database: &str, id: &GlobalId) -> Result<Outcome, RouterError> {
         let (database, id) = (database.to_owned(), id.clone());
-        self.request(async move |inner| inner.recovery.settle(&database, &id).await)
+        self.request(async move |inner| outcome::settle(&inner.connections, &database, &id).await)
             .await
     }
 
@@ -262,7 +263,7 @@ impl Control {
     ) -> Result<(), RouterError> {
         let (database, id, shards) = (database.to_owned(), id.clone(), shards.to_vec());
         self.request(async move |inner| {
-            let finished = inner.recovery.finish(&database, &id, &shards).await;
+            let finished = outcome::finish(&inner.connections, &database, &id, &shards).await;
             finished.map(|_| ())
         })
         .await

@@ -16,7 +16,7 @@ use topology::ShardId;
 use super::catalog;
 use super::error::ControlError;
 use super::gid::GlobalId;
-use super::recovery;
+use super::outcome::{self, Outcome};
 use super::watch::{CHANNEL, SEEN, Surroundings, Watched};
 use crate::worker::WorkerMessage;
 
@@ -214,14 +214,15 @@ impl Part {
     /// Learns the outcome, which is a rollback if there was none, and routes by it. A shard on which it cannot be committed now is
     /// asked for nothing until it is: no row is looked for where it is not yet, and all others are served.
     async fn conclude(&self) -> Result<(), ControlError> {
-        let home = self.home().await?;
-        let row = home
-            .query_one("SELECT oskol.settle($1)", &[&self.hold.gid])
-            .await;
-        let row = row.map_err(home.failed())?;
-        if row.get::<_, &str>(0) != "commit" {
+        // A name that is not one was never prepared.
+        let Ok(id) = self.hold.gid.parse::<GlobalId>() else {
+            return Ok(());
+        };
+        let (connections, database) = (&self.around.connections, self.watched.database.name());
+        if outcome::settle(connections, database, &id).await? == Outcome::Aborted {
             return Ok(());
         }
+        let home = self.home().await?;
         catalog::learn_shards(&home).await?;
         let unsettled = self.commit().await?;
         let row = home
@@ -255,15 +256,11 @@ impl Part {
     /// Those shards where it could not be done now. Without the home shard nothing is sure.
     async fn commit(&self) -> Result<Vec<ShardId>, ControlError> {
         let mut unsettled = Vec::new();
-        // A name that is not one was never prepared.
-        let Ok(id) = self.hold.gid.parse::<GlobalId>() else {
-            return Ok(unsettled);
-        };
         let connections = &self.around.connections;
         let database = self.watched.database.name();
         for shard in [self.hold.source, self.hold.target] {
-            let only = [shard];
-            let done = recovery::commit_decided(connections, database, &id, &only);
+            let only = [(shard, self.hold.gid.clone())];
+            let done = outcome::finish_decided(connections, database, &only);
             let error = match tokio::time::timeout(LONGEST_COMMIT, done).await {
                 Ok(Ok(())) => continue,
                 Ok(Err(error)) => error,

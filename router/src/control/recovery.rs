@@ -14,10 +14,11 @@ use futures_util::future::join_all;
 use topology::ShardId;
 
 use super::CLUSTER_DATABASE;
-use super::connections::{Connections, Lent};
+use super::connections::Connections;
 use super::error::ControlError;
 use super::exclusion::{forget_the_dead, lives};
-use super::gid::{GlobalId, LiveTransactions};
+use super::gid::LiveTransactions;
+use super::outcome::{self, Outcome};
 use crate::admin::Board;
 use crate::metrics::Metrics;
 use listed::{InDoubt, list};
@@ -40,36 +41,6 @@ const KEEP_COMMITTED: &str = "interval '5 minutes'";
 const KEEP_ABORTED: &str = "interval '1 day'";
 /// Decisions removed in one statement.
 const SWEEP: i64 = 10_000;
-const UNDEFINED_OBJECT: &str = "42704";
-/// "prepared transaction with identifier ... is busy"
-const BUSY: &str = "55000";
-/// Looks at a transaction that somebody else is ending, and the time between them.
-const LOOKS: usize = 500;
-const NEXT_LOOK: std::time::Duration = std::time::Duration::from_millis(2);
-
-/// How a global transaction ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    Committed,
-    Aborted,
-}
-
-impl Outcome {
-    /// As `oskol.decision` has it.
-    fn of(decision: &str) -> Self {
-        match decision {
-            "commit" => Self::Committed,
-            _ => Self::Aborted,
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Committed => "committed",
-            Self::Aborted => "rolled back",
-        }
-    }
-}
 
 /// What recovery works with.
 pub(crate) struct Recovery {
@@ -162,9 +133,10 @@ impl Recovery {
                 if unknown.outcome.is_some() {
                     Ok(None)
                 } else if too_late {
-                    self.decided(&unknown.database, &id).await
+                    outcome::decided(&self.connections, &unknown.database, &id).await
                 } else {
-                    self.settle(&unknown.database, &id).await.map(Some)
+                    let settled = outcome::settle(&self.connections, &unknown.database, &id);
+                    settled.await.map(Some)
                 }
             };
             match tokio::time::timeout(FINISH_LIMIT, asked).await {
@@ -175,28 +147,6 @@ impl Recovery {
                 _ => {}
             }
         }
-    }
-
-    /// As far as the lead still knows.
-    async fn decided(
-        &self,
-        database: &str,
-        id: &GlobalId,
-    ) -> Result<Option<Outcome>, ControlError> {
-        let lead = self.connections.get(id.lead, database).await?;
-        let sql = "SELECT outcome FROM oskol.decision WHERE gid = $1";
-        let row = lead.query_opt(sql, &[&id.to_string()]).await;
-        let row = row.map_err(lead.failed())?;
-        Ok(row.map(|row| Outcome::of(row.get(0))))
-    }
-
-    /// The outcome of a transaction, which is an abort from now on if it was open.
-    pub(crate) async fn settle(
-        &self,
-        database: &str,
-        id: &GlobalId,
-    ) -> Result<Outcome, ControlError> {
-        settle(&self.connections, database, id).await
     }
 
     /// Removes routers that nobody will hear of any more from `databases`.
@@ -273,7 +223,7 @@ impl Recovery {
 
     async fn finish_in_time(&self, left: &InDoubt) -> Result<Outcome, ControlError> {
         let shards: Vec<ShardId> = left.shards.iter().copied().collect();
-        let finished = self.finish(&left.database, &left.id, &shards);
+        let finished = outcome::finish(&self.connections, &left.database, &left.id, &shards);
         let late = |_| {
             Err(ControlError::Timeout {
                 what: "the end of a transaction in doubt",
@@ -285,64 +235,12 @@ impl Recovery {
             .unwrap_or_else(late)
     }
 
-    /// Does on `shards` what the lead has decided, or decides now.
-    pub(crate) async fn finish(
-        &self,
-        database: &str,
-        id: &GlobalId,
-        shards: &[ShardId],
-    ) -> Result<Outcome, ControlError> {
-        finish(&self.connections, database, id, shards).await
-    }
-
-    /// Commits what is prepared on these shards and decided.
-    pub(crate) async fn finish_decided(
-        &self,
-        database: &str,
-        decided: &[(ShardId, String)],
-    ) -> Result<(), ControlError> {
-        for (shard, gid) in decided {
-            let connection = self.connections.get(*shard, database).await?;
-            end_prepared(&connection, gid, Outcome::Committed).await?;
-        }
-        Ok(())
-    }
-
     fn count(&self, outcome: Outcome) {
         match outcome {
             Outcome::Committed => self.metrics.control.recovered_commits.increment(),
             Outcome::Aborted => self.metrics.control.recovered_aborts.increment(),
         }
     }
-}
-
-async fn settle(
-    connections: &Arc<Connections>,
-    database: &str,
-    id: &GlobalId,
-) -> Result<Outcome, ControlError> {
-    let lead = connections.get(id.lead, database).await?;
-    let row = lead
-        .query_one("SELECT oskol.settle($1)", &[&id.to_string()])
-        .await;
-    Ok(Outcome::of(row.map_err(lead.failed())?.get(0)))
-}
-
-async fn finish(
-    connections: &Arc<Connections>,
-    database: &str,
-    id: &GlobalId,
-    shards: &[ShardId],
-) -> Result<Outcome, ControlError> {
-    let outcome = settle(connections, database, id).await?;
-    let gid = id.to_string();
-    // One that cannot be reached does not keep the others waiting.
-    let ended = join_all(shards.iter().map(async |shard| {
-        let connection = connections.get(*shard, database).await?;
-        end_prepared(&connection, &gid, outcome).await
-    }));
-    ended.await.into_iter().collect::<Result<(), _>>()?;
-    Ok(outcome)
 }
 
 /// Finishes what is prepared in `database` of `shard`, before there is a [`Recovery`]. Only where no living router can have made it.
@@ -356,65 +254,9 @@ pub(crate) async fn settle_left(
     let is_left = |left: &InDoubt| left.database == database && left.shards.contains(&shard);
     for left in listed.transactions.into_values().filter(is_left) {
         let shards: Vec<ShardId> = left.shards.iter().copied().collect();
-        let outcome = finish(connections, database, &left.id, &shards).await?;
+        let outcome = outcome::finish(connections, database, &left.id, &shards).await?;
         let gid = &left.gid;
         tracing::info!(%gid, ?outcome, "finished a transaction in doubt");
     }
     Ok(())
-}
-
-/// COMMIT PREPARED on `shards` of what its lead has decided; what is done already is done.
-pub(crate) async fn commit_decided(
-    connections: &Arc<Connections>,
-    database: &str,
-    id: &GlobalId,
-    shards: &[ShardId],
-) -> Result<(), ControlError> {
-    let gid = id.to_string();
-    for shard in shards {
-        let connection = connections.get(*shard, database).await?;
-        end_prepared(&connection, &gid, Outcome::Committed).await?;
-    }
-    Ok(())
-}
-
-/// Looks first, as someone else may have been quicker, and then does what was decided.
-pub(crate) async fn end_prepared(
-    connection: &Lent,
-    gid: &str,
-    outcome: Outcome,
-) -> Result<(), ControlError> {
-    let failed = connection.failed();
-    let verb = match outcome {
-        Outcome::Committed => "COMMIT",
-        Outcome::Aborted => "ROLLBACK",
-    };
-    // A parsed id has no character that needs quoting.
-    let end = format!("{verb} PREPARED '{gid}'");
-    let mut looks = 0;
-    while is_prepared(connection, gid).await? {
-        looks += 1;
-        match connection.batch_execute(&end).await {
-            Ok(()) => return Ok(()),
-            // Somebody else is ending it, with the same outcome, as both read it from the same row: look again.
-            Err(error) if is_ended_elsewhere(&error) && looks < LOOKS => {
-                tokio::time::sleep(NEXT_LOOK).await;
-            }
-            Err(error) => return Err(failed(error)),
-        }
-    }
-    Ok(())
-}
-
-async fn is_prepared(connection: &Lent, gid: &str) -> Result<bool, ControlError> {
-    let sql = "SELECT EXISTS (SELECT FROM pg_prepared_xacts
-        WHERE gid = $1 AND database = current_database())";
-    let row = connection.query_one(sql, &[&gid]).await;
-    Ok(row.map_err(connection.failed())?.get(0))
-}
-
-/// It is gone, or another connection is at it.
-fn is_ended_elsewhere(error: &tokio_postgres::Error) -> bool {
-    let code = error.code().map(|code| code.code());
-    matches!(code, Some(UNDEFINED_OBJECT | BUSY))
 }

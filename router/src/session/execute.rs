@@ -10,6 +10,7 @@ mod by_key;
 mod by_listed;
 mod by_routing_index;
 mod calls;
+mod cluster_change;
 mod copy_out;
 mod copy_query;
 mod cursor;

@@ -15,6 +15,7 @@ use super::transfer::{Copied, Transfer};
 use crate::control::error::ControlError;
 use crate::control::gid::GlobalId;
 use crate::control::inner::Inner;
+use crate::control::outcome;
 use crate::fault_point::{self, FaultPoint};
 
 /// Attempts to switch with one copy: clients are held in each.
@@ -165,7 +166,7 @@ impl Group {
             return Ok(false);
         };
         let shards = [self.source, self.target];
-        inner.recovery.finish(&self.database, &id, &shards).await?;
+        outcome::finish(&inner.connections, &self.database, &id, &shards).await?;
         let home = inner.connections.get_home(&self.database).await?;
         let sql = "SELECT state = 'done' FROM oskol.moves WHERE id = $1";
         let row = home.query_one(sql, &[&self.id]).await;

@@ -19,7 +19,7 @@ use crate::control::exclusion::{BEHIND, KeptOut, keep_out_the_silent};
 use crate::control::gid::GlobalId;
 use crate::control::holds::{GO, Hold};
 use crate::control::inner::Inner;
-use crate::control::recovery::Outcome;
+use crate::control::outcome::{self, Outcome};
 use crate::control::watch::CHANNEL;
 use crate::fault_point::{self, FaultPoint};
 
@@ -387,7 +387,7 @@ impl Switch<'_> {
         // The lead's transaction may hold what others wait for.
         let _ = self.lead.run("ROLLBACK").await;
         let id = global(gid)?;
-        Ok(self.inner.recovery.settle(self.database, &id).await?)
+        Ok(outcome::settle(&self.inner.connections, self.database, &id).await?)
     }
 
     /// Does on both shards what was decided.
@@ -396,11 +396,7 @@ impl Switch<'_> {
         if !prepared {
             return source.run("ROLLBACK").await;
         }
-        let verb = match outcome {
-            Outcome::Committed => "COMMIT",
-            Outcome::Aborted => "ROLLBACK",
-        };
-        let sql = format!("{verb} PREPARED '{gid}'");
+        let sql = outcome.statement(gid);
         let (ours, theirs) = tokio::join!(source.run(&sql), target.run(&sql));
         if ours.is_ok() && theirs.is_ok() {
             return Ok(());
@@ -416,9 +412,7 @@ impl Switch<'_> {
         let ends = [&self.transfer.source, &self.transfer.target];
         for end in ends {
             let ended = match self.inner.connections.get(end.shard, self.database).await {
-                Ok(connection) => {
-                    crate::control::recovery::end_prepared(&connection, gid, outcome).await
-                }
+                Ok(connection) => outcome::end_prepared(&connection, gid, outcome).await,
                 // A server that is no shard yet is known by this connection only.
                 Err(ControlError::UnknownShard(_)) => Ok(()),
                 Err(error) => Err(error),

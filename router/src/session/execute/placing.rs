@@ -11,12 +11,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use schema::{Placement, Relation};
-use wire::backend::{Field, write};
 
 use super::super::fault::Fault;
 use super::super::state::Session;
 use super::Invocation;
 use super::at_once::Rows;
+use super::cluster_change::Done;
 use super::ddl::changed_meanwhile;
 use super::ddl::history::PLACEMENT;
 use super::routing_index::keep_route;
@@ -52,27 +52,20 @@ impl Session {
         invocation: &Invocation<'_>,
         in_string: bool,
     ) -> Result<(), Fault> {
-        let renewed = self.lock_catalog(plan, invocation).await?;
-        let plan = renewed.as_ref().unwrap_or(plan);
+        let plan = self.begin_cluster_change(plan, invocation).await?;
         let Action::Cluster(command) = &plan.action else {
-            return Err(changed_meanwhile(plan));
+            return Err(changed_meanwhile(&plan));
         };
         let Some(placing) = self.placing(command) else {
-            return Err(changed_meanwhile(plan));
+            return Err(changed_meanwhile(&plan));
         };
-        self.join_every_shard().await?;
-        for index in 0..self.transaction.branches.len() {
-            self.note_effect(index, plan.effect);
-        }
         self.place(&placing).await?;
-        self.note_schema_change(invocation.text(), PLACEMENT, "")
-            .await?;
-        self.note_change();
-        if self.may_go_on(invocation, in_string) {
-            self.reload_private_catalog().await?;
-        }
-        answer_void(&mut self.out, placing.function, invocation);
-        Ok(())
+        let done = Done {
+            kind: PLACEMENT,
+            steps: "",
+            function: placing.function,
+        };
+        self.end_cluster_change(&done, invocation, in_string).await
     }
 
     fn placing<'a>(&self, command: &'a ClusterCommand) -> Option<Placing<'a>> {
@@ -276,30 +269,4 @@ impl Session {
             .extend(sequences.into_iter().map(|(_, name)| name));
         Ok(())
     }
-
-    pub(super) fn note_change(&mut self) {
-        self.transaction.catalog_changed = true;
-        for branch in &mut self.transaction.branches {
-            branch.server.prepared.unnamed = None;
-        }
-    }
-}
-
-/// As PostgreSQL answers a function that returns void: one row with an empty value.
-pub(super) fn answer_void(out: &mut bytes::BytesMut, function: &str, invocation: &Invocation<'_>) {
-    const VOID: u32 = 2278;
-    if matches!(invocation, Invocation::Simple { .. }) {
-        let field = Field {
-            name: function.as_bytes(),
-            table_oid: 0,
-            column: 0,
-            type_oid: VOID,
-            type_size: 4,
-            type_modifier: -1,
-            format: wire::Format::Text,
-        };
-        write::row_description(out, [field]);
-    }
-    write::data_row(out, [Some(&b""[..])]);
-    write::command_complete(out, b"SELECT 1");
 }

@@ -6,8 +6,8 @@ use std::rc::Rc;
 use super::super::fault::Fault;
 use super::super::state::Session;
 use super::Invocation;
+use super::cluster_change::Done;
 use super::ddl::changed_meanwhile;
-use super::placing::answer_void;
 use crate::plan::cluster_command::action::RouteCommand;
 use crate::plan::{Action, ClusterCommand, Plan};
 use crate::settings::{quote_identifier, quote_literal};
@@ -22,17 +22,12 @@ impl Session {
         invocation: &Invocation<'_>,
         in_string: bool,
     ) -> Result<(), Fault> {
-        let renewed = self.lock_catalog(plan, invocation).await?;
-        let plan = renewed.as_ref().unwrap_or(plan);
+        let plan = self.begin_cluster_change(plan, invocation).await?;
         let Action::Cluster(ClusterCommand::Route(command)) = &plan.action else {
-            return Err(changed_meanwhile(plan));
+            return Err(changed_meanwhile(&plan));
         };
-        let home = self.home();
-        let home = self.join(home).await?;
-        self.join_every_shard().await?;
-        for index in 0..self.transaction.branches.len() {
-            self.note_effect(index, plan.effect);
-        }
+        let home_shard = self.home();
+        let home = self.join(home_shard).await?;
         let (lock, keep) = (lock(command), keep_route(command));
         self.run_quietly(home, &lock).await?;
         let others = self.others();
@@ -42,14 +37,12 @@ impl Session {
         self.enter_changes().await?;
         // A shard that lacks it can make it by itself where it has no rows.
         let steps = serde_json::json!([keep]).to_string();
-        self.note_schema_change(invocation.text(), KIND, &steps)
-            .await?;
-        self.note_change();
-        if self.may_go_on(invocation, in_string) {
-            self.reload_private_catalog().await?;
-        }
-        answer_void(&mut self.out, command.function(), invocation);
-        Ok(())
+        let done = Done {
+            kind: KIND,
+            steps: &steps,
+            function: command.function(),
+        };
+        self.end_cluster_change(&done, invocation, in_string).await
     }
 }
 

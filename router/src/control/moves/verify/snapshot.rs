@@ -12,6 +12,7 @@ use super::Verified;
 use crate::control::error::ControlError;
 use crate::control::gid::GlobalId;
 use crate::control::moves::error::MoveError;
+use crate::control::outcome;
 
 /// For decisions that are being made, on each shard.
 const PATIENCE_MS: i32 = 5_000;
@@ -47,10 +48,8 @@ impl Snapshot {
         let gate = verified.inner.gate.close();
         snapshot.hold().await?;
         let decided = snapshot.decided(verified).await?;
-        let finished = verified
-            .inner
-            .recovery
-            .finish_decided(verified.database, &decided);
+        let connections = &verified.inner.connections;
+        let finished = outcome::finish_decided(connections, verified.database, &decided);
         finished.await?;
         for (shard, client) in &snapshot.shards {
             client.batch_execute(BEGIN).await.map_err(failed(*shard))?;
