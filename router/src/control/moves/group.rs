@@ -191,8 +191,8 @@ impl Group {
         let lead = self.lead(inner).await?;
         let transfer = self.transfer(inner, &lead, &Arc::default()).await?;
         let source = &transfer.source;
-        for table in &transfer.tables {
-            let oid = transfer.oid(source, table).await?;
+        let oids = transfer.oids(source).await?;
+        for (table, oid) in transfer.tables.iter().zip(oids) {
             let Some(make) = table.index(oid) else {
                 continue;
             };

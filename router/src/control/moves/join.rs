@@ -204,8 +204,8 @@ impl Joining<'_> {
 
     /// Reference tables are not followed any more.
     async fn unfollow(&self, transfer: &Transfer) -> Result<(), MoveError> {
-        for table in &transfer.tables {
-            let oid = transfer.oid(&transfer.source, table).await?;
+        let oids = transfer.oids(&transfer.source).await?;
+        for (table, oid) in transfer.tables.iter().zip(oids) {
             // It does nothing now: one that cannot be taken away at once may stay.
             if let Err(error) = transfer
                 .source

@@ -85,6 +85,26 @@ impl Part {
     }
 }
 
+/// How long each step took of those in which clients wait.
+struct Steps {
+    last: Instant,
+    taken: Vec<(&'static str, Duration)>,
+}
+
+impl Steps {
+    fn begin() -> Self {
+        Self {
+            last: Instant::now(),
+            taken: Vec::new(),
+        }
+    }
+
+    fn end(&mut self, step: &'static str) {
+        self.taken.push((step, self.last.elapsed()));
+        self.last = Instant::now();
+    }
+}
+
 /// How an attempt ended.
 pub(super) enum Attempt {
     /// After holding clients for so long.
@@ -143,20 +163,34 @@ impl Switch<'_> {
         self.note_attempt(&hold.gid).await?;
         let part = self.read_part().await?;
         let kept_out = self.keep_out_the_silent().await?;
+        let Transfer { source, target, .. } = &*self.transfer;
+        let (of_source, of_target) =
+            tokio::try_join!(self.transfer.oids(source), self.transfer.oids(target))?;
+        // Clients wait from here on: few round trips.
+        let mut steps = Steps::begin();
         self.say(&hold.announcement()).await?;
         self.all_hold(&hold.gid, &kept_out).await?;
+        steps.end("hold");
         fault_point::pass(FaultPoint::Move("held")).await;
-        self.take_from_source().await?;
-        self.fence_target().await?;
+        self.catch_up_at_last().await?;
+        steps.end("catch up");
+        tokio::try_join!(
+            self.take_from_source(&of_source),
+            self.fence_target(&of_target)
+        )?;
         self.note_part(&part).await?;
+        steps.end("take");
         fault_point::pass(FaultPoint::Move("ready")).await;
         let prepare = format!("PREPARE TRANSACTION '{}'", hold.gid);
         *prepared = true;
         let Transfer { source, target, .. } = &*self.transfer;
         let (ours, theirs) = tokio::join!(source.run(&prepare), target.run(&prepare));
         ours.and(theirs)?;
+        steps.end("prepare");
         fault_point::pass(FaultPoint::Move("prepared")).await;
         self.decide(&hold.gid, &kept_out, part.moved).await?;
+        steps.end("decide");
+        tracing::debug!(gid = hold.gid, steps = ?steps.taken, "the switch is decided");
         fault_point::pass(FaultPoint::Move("decided")).await;
         Ok(())
     }
@@ -215,44 +249,39 @@ impl Switch<'_> {
         }
     }
 
-    /// The source's part of the transaction: the last changes are copied, the rows go, the fence is put up.
-    async fn take_from_source(&mut self) -> Result<(), MoveError> {
+    /// The source's transaction is begun, in which the last changes are copied.
+    async fn catch_up_at_last(&mut self) -> Result<(), MoveError> {
         let set = "SET LOCAL session_replication_role TO replica; SET LOCAL lock_timeout TO '1s'";
+        let lock = self.transfer.lock();
         self.transfer.source.begin("BEGIN", set).await?;
-        for table in &self.transfer.tables {
-            let lock = format!("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE", table.name);
-            self.transfer.source.run(&lock).await?;
-        }
-        self.transfer.catch_up_at_last().await?;
-        let lost = self.lost_after(self.transfer.source.shard);
-        let source = &self.transfer.source;
-        for table in &self.transfer.tables {
-            if lost.is_some() {
-                source.write(table, MovedTable::delete).await?;
-            }
-            let oid = self.transfer.oid(source, table).await?;
-            source
-                .run(&table.follower(oid, false, lost.as_ref()))
-                .await?;
-        }
-        Ok(())
+        self.transfer.source.run(&lock).await?;
+        self.transfer.catch_up_at_last().await
     }
 
-    /// A fence that stands there must not keep out what comes.
-    async fn fence_target(&self) -> Result<(), MoveError> {
-        let target = &self.transfer.target;
-        let lost = self.lost_after(target.shard);
-        for table in &self.transfer.tables {
-            let oid = self.transfer.oid(target, table).await?;
-            let sql = "SELECT to_regprocedure(format('oskol.on_move_%s()', $1::oid)) IS NOT NULL";
-            let stands = target.client.query_one(sql, &[&oid]).await;
-            if stands.map_err(target.failed())?.get(0) {
-                target
-                    .run(&table.follower(oid, false, lost.as_ref()))
-                    .await?;
-            }
+    /// The source's part of the transaction: the rows go, the fence is put up. `oids`: of the tables, there.
+    async fn take_from_source(&self, oids: &[u32]) -> Result<(), MoveError> {
+        let Transfer { source, tables, .. } = &*self.transfer;
+        let lost = self.lost_after(source.shard);
+        if lost.is_some() {
+            source.write_all(tables, MovedTable::delete).await?;
         }
-        Ok(())
+        let fences = tables.iter().zip(oids);
+        let fences = fences.map(|(table, oid)| table.follower(*oid, false, lost.as_ref()));
+        source.run(&fences.collect::<Vec<_>>().join("; ")).await
+    }
+
+    /// A fence that stands there must not keep out what comes. `oids`: of the tables, there.
+    async fn fence_target(&self, oids: &[u32]) -> Result<(), MoveError> {
+        let Transfer { target, tables, .. } = &*self.transfer;
+        let sql = "SELECT oid FROM unnest($1::oid[]) oid WHERE to_regprocedure(format('oskol.on_move_%s()', oid)) IS NOT NULL";
+        let stand = target.client.query(sql, &[&oids]).await;
+        let stand = stand.map_err(target.failed())?;
+        let stand: Vec<u32> = stand.iter().map(|row| row.get(0)).collect();
+        let lost = self.lost_after(target.shard);
+        let fences = tables.iter().zip(oids);
+        let fences = fences.filter(|(_, oid)| stand.contains(oid));
+        let fences = fences.map(|(table, oid)| table.follower(*oid, false, lost.as_ref()));
+        target.run(&fences.collect::<Vec<_>>().join("; ")).await
     }
 
     /// What both ends must have done so far, and what this move is known by from now on.

@@ -54,23 +54,18 @@ impl Transfer {
     /// moves is noted; whoever was writing has come to an end.
     pub(super) async fn follow(&self, lost: Option<&Buckets>) -> Result<(), MoveError> {
         let source = &self.source;
-        let begun = source.run("BEGIN; SET LOCAL lock_timeout TO '1s'").await;
+        let oids = self.oids(source).await?;
+        let follow = self.tables.iter().zip(&oids).map(|(table, oid)| {
+            let follower = table.follower(*oid, true, lost);
+            format!("{follower}; SELECT oskol.follow({oid}::regclass);")
+        });
+        let follow: String = follow.collect();
+        let begin = format!("BEGIN; SET LOCAL lock_timeout TO '1s'; {}", self.lock());
+        // Writers wait for all of this: few round trips.
         let followed = async {
-            begun?;
-            for table in &self.tables {
-                source
-                    .run(&format!(
-                        "LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE",
-                        table.name
-                    ))
-                    .await?;
-                let oid = self.oid(source, table).await?;
-                source.run(&table.follower(oid, true, lost)).await?;
-                source
-                    .run(&format!("SELECT oskol.follow({oid}::regclass)"))
-                    .await?;
-            }
-            source.run("DELETE FROM oskol.move_log; COMMIT").await
+            source.run(&begin).await?;
+            let follow = format!("{follow} DELETE FROM oskol.move_log; COMMIT");
+            source.run(&follow).await
         };
         let outcome = followed.await;
         if outcome.is_err() {
@@ -79,11 +74,25 @@ impl Transfer {
         outcome
     }
 
-    /// Of a table on one end.
-    pub(super) async fn oid(&self, end: &End, table: &MovedTable) -> Result<u32, MoveError> {
-        let sql = "SELECT $1::text::regclass::oid";
-        let row = end.client.query_one(sql, &[&table.name]).await;
-        Ok(row.map_err(end.failed())?.get(0))
+    /// Keeps writers out of all tables, in their order, to the end of the transaction.
+    pub(super) fn lock(&self) -> String {
+        let names: Vec<&str> = self.tables.iter().map(|table| &*table.name).collect();
+        match names.is_empty() {
+            true => String::new(),
+            false => format!(
+                "LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE",
+                names.join(", ")
+            ),
+        }
+    }
+
+    /// Of all tables on one end, in their order.
+    pub(super) async fn oids(&self, end: &End) -> Result<Vec<u32>, MoveError> {
+        let sql = "SELECT name::regclass::oid FROM unnest($1::text[]) WITH ORDINALITY AS t (name, at) ORDER BY at";
+        let names: Vec<&str> = self.tables.iter().map(|table| &*table.name).collect();
+        let rows = end.client.query(sql, &[&names]).await;
+        let rows = rows.map_err(end.failed())?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
     }
 
     /// The first copy, of what is there now.
