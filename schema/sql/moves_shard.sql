@@ -15,7 +15,10 @@ BEGIN
     IF EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = followed AND t.tgname = 'oskol_move') THEN
         RETURN;
     END IF;
+    -- The mover's rows, as `oskol.is_replica` knows them, do not come as far as the function.
     EXECUTE format('CREATE TRIGGER oskol_move AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW '
+        'WHEN (pg_catalog.current_setting(''session_replication_role'') <> ''replica'' '
+        'OR pg_catalog.current_setting(''oskol.moving'', true) IS DISTINCT FROM ''on'') '
         'EXECUTE FUNCTION oskol.on_move_%s()', followed, followed::oid);
     UPDATE pg_trigger t SET tgisinternal = true WHERE t.tgname = 'oskol_move' AND NOT t.tgisinternal
         AND t.tgfoid = format('oskol.on_move_%s()', followed::oid)::regprocedure;

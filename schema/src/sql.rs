@@ -3,7 +3,7 @@
 use crate::admission::{Admission, Applied};
 
 /// Version of the objects; `oskol.meta.version` is what a database has.
-pub const VERSION: i32 = 11;
+pub const VERSION: i32 = 12;
 
 /// Run in this order, in one transaction, to make or renew schema `oskol` on any shard.
 pub const SHARD: &str = concat!(

@@ -2,6 +2,8 @@
 
 #[path = "moves/away.rs"]
 mod away;
+#[path = "moves/calls.rs"]
+mod calls;
 #[path = "moves/cut_off.rs"]
 mod cut_off;
 #[path = "moves/joining.rs"]

@@ -17,6 +17,11 @@ const SETTINGS: &str = "SET datestyle TO 'ISO, YMD'; SET intervalstyle TO 'postg
     SET standard_conforming_strings TO on; SET statement_timeout TO 0; SET lock_timeout TO '3s';
     SET idle_in_transaction_session_timeout TO '15min'; SET deadlock_timeout TO '100ms'";
 
+/// Of a transaction that writes rows which come or go: triggers of the user's are silent, foreign keys hold as they did before, and
+/// what notes changes knows that these are none (`oskol.is_replica`).
+pub(super) const MOVING: &str =
+    "SET LOCAL session_replication_role TO replica; SET LOCAL oskol.moving TO 'on'";
+
 /// By bucket: rows, and their sum.
 pub(super) type Digests = BTreeMap<i32, (i64, Option<String>)>;
 

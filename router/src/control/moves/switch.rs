@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use topology::{BucketId, ShardId, ShardMap};
 
-use super::end::End;
+use super::end::{End, MOVING};
 use super::error::MoveError;
 use super::tables::{Buckets, MovedTable};
 use super::transfer::Transfer;
@@ -251,9 +251,8 @@ impl Switch<'_> {
 
     /// The source's transaction is begun, in which the last changes are copied.
     async fn catch_up_at_last(&mut self) -> Result<(), MoveError> {
-        let set = "SET LOCAL session_replication_role TO replica; SET LOCAL lock_timeout TO '1s'";
-        let lock = self.transfer.lock();
-        self.transfer.source.begin("BEGIN", set).await?;
+        let lock = format!("SET LOCAL lock_timeout TO '1s'; {}", self.transfer.lock());
+        self.transfer.source.begin("BEGIN", MOVING).await?;
         self.transfer.source.run(&lock).await?;
         self.transfer.catch_up_at_last().await
     }

@@ -11,13 +11,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt, pin_mut};
 
-use super::end::End;
+use super::end::{End, MOVING};
 use super::error::MoveError;
 use super::pace::Pace;
 use super::tables::{Buckets, Identities, MovedTable};
 
-/// A transaction of the target's: triggers of the user's are silent, and foreign keys hold as they did at the source.
-const SET_TARGET: &str = "SET LOCAL session_replication_role TO replica";
 /// One moment of the source.
 const BEGIN_SOURCE: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ";
 /// Changes read in one look.
@@ -102,7 +100,7 @@ impl Transfer {
         }
         let direct: Vec<String> = self.tables.iter().filter_map(MovedTable::direct).collect();
         (self.source.direct, self.target.direct) = (direct.clone(), direct);
-        self.target.begin("BEGIN", SET_TARGET).await?;
+        self.target.begin("BEGIN", MOVING).await?;
         self.check_direct().await?;
         self.source.begin(BEGIN_SOURCE, "").await?;
         for table in self.tables.clone() {
