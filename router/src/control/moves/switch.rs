@@ -265,7 +265,7 @@ impl Switch<'_> {
             source.write_all(tables, MovedTable::delete).await?;
         }
         let fences = tables.iter().zip(oids);
-        let fences = fences.map(|(table, oid)| table.follower(*oid, false, lost.as_ref()));
+        let fences = fences.map(|(table, oid)| table.fence(*oid, lost.as_ref()));
         source.run(&fences.collect::<Vec<_>>().join("; ")).await
     }
 
@@ -279,7 +279,7 @@ impl Switch<'_> {
         let lost = self.lost_after(target.shard);
         let fences = tables.iter().zip(oids);
         let fences = fences.filter(|(_, oid)| stand.contains(oid));
-        let fences = fences.map(|(table, oid)| table.follower(*oid, false, lost.as_ref()));
+        let fences = fences.map(|(table, oid)| table.fence(*oid, lost.as_ref()));
         target.run(&fences.collect::<Vec<_>>().join("; ")).await
     }
 

@@ -54,7 +54,7 @@ impl Transfer {
         let source = &self.source;
         let oids = self.oids(source).await?;
         let follow = self.tables.iter().zip(&oids).map(|(table, oid)| {
-            let follower = table.follower(*oid, true, lost);
+            let follower = table.follower(*oid, lost);
             format!("{follower}; SELECT oskol.follow({oid}::regclass);")
         });
         let follow: String = follow.collect();
