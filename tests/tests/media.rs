@@ -23,6 +23,7 @@ use social_app::models::tokens;
 use social_app::{App, server};
 use tests::Cluster;
 use tokio::net::TcpListener;
+use tokio::sync::RwLock;
 use tokio_util::sync::CancellationToken;
 
 struct Town {
@@ -136,6 +137,9 @@ fn addresses(medium: &Value) -> Vec<(u64, String)> {
     variants.iter().map(address).collect()
 }
 
+/// All run in one process; the one that measures its memory runs alone.
+static TURNS: RwLock<()> = RwLock::const_new(());
+
 /// Bytes of memory that this process has.
 fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
@@ -153,6 +157,7 @@ fn resident() -> u64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hundred_files_at_once_are_served_in_all_sizes_or_refused() {
+    let _alone = TURNS.write().await;
     let database = Cluster::shared().database("media_hundred");
     let town = Town::start(&database.url()).await;
     let mut people = Vec::new();
@@ -276,6 +281,7 @@ fn walk(directory: &std::path::Path) -> Vec<std::path::PathBuf> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn files_are_served_as_by_a_cdn_and_go_when_they_are_deleted() {
+    let _turn = TURNS.read().await;
     let database = Cluster::shared().database("media_cdn");
     let town = Town::start(&database.url()).await;
     let (_, who) = town.join("camille").await;
@@ -418,6 +424,7 @@ async fn files_are_served_as_by_a_cdn_and_go_when_they_are_deleted() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_form_describes_its_file_and_mistakes_are_told() {
+    let _turn = TURNS.read().await;
     let database = Cluster::shared().database("media_form");
     let town = Town::start(&database.url()).await;
     let (_, who) = town.join("edith").await;

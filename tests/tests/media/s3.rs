@@ -188,6 +188,7 @@ fn xml(text: &str) -> Response<Full<Bytes>> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn files_are_kept_in_a_store_that_speaks_s3() {
+    let _turn = super::TURNS.read().await;
     let bucket = Arc::new(Bucket::default());
     let port = Arc::clone(&bucket).serve().await;
     let environment = [
