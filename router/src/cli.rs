@@ -34,7 +34,7 @@ enum Command {
         /// Directory that keeps the cluster [default: ./data, or one in /var/lib/oskol where PostgreSQL may not enter that]
         #[arg(long, value_name = "DIR")]
         data: Option<PathBuf>,
-        /// Port of 127.0.0.1 for clients [default: as configured, 6432]
+        /// Port of 127.0.0.1 for clients; the next one is for operators [default: as configured, 6432]
         #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
         port: Option<u16>,
         /// Configuration, as in oskol.toml; without [[cluster.shards]]

@@ -39,6 +39,11 @@ pub fn up(options: &UpOptions, mut config: Config) -> anyhow::Result<()> {
     }
     if let Some(port) = options.port {
         config.listen.addresses = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port))];
+        // So that a second cluster on this machine needs no more than another port.
+        if config.admin.address == Config::default().admin.address {
+            let next = port.checked_add(1);
+            config.admin.address = next.map(|port| (Ipv4Addr::LOCALHOST, port).into());
+        }
     }
     let address = free_address(&config)?;
     let wish = signals::on_signal()?;
@@ -56,15 +61,22 @@ pub fn up(options: &UpOptions, mut config: Config) -> anyhow::Result<()> {
     served
 }
 
-/// The first address for clients; said now rather than after the shards have started.
+/// The first address for clients. What is in use is said now rather than after the shards have started.
 fn free_address(config: &Config) -> anyhow::Result<SocketAddr> {
     let address = *config
         .listen
         .addresses
         .first()
         .context("listen.addresses is empty")?;
-    TcpListener::bind(address)
+    // Both are held here until both are found free.
+    let client = TcpListener::bind(address);
+    let _client = client
         .with_context(|| format!("cannot listen on {address}; choose another port with --port"))?;
+    if let Some(admin) = config.admin.address {
+        TcpListener::bind(admin).with_context(|| {
+            format!("cannot listen on {admin} (admin.address); choose another port with --port")
+        })?;
+    }
     Ok(address)
 }
 
@@ -91,7 +103,7 @@ fn open(options: &UpOptions, port: u16) -> anyhow::Result<LocalCluster> {
 fn try_open(options: &UpOptions, place: &Path, port: u16) -> shard_node::Result<LocalCluster> {
     let mut local = LocalClusterOptions::new(place);
     local.shards = options.shards;
-    // The next one is the admin port's default.
+    // The next one is the admin port.
     local.first_port = port.checked_add(2);
     LocalCluster::open(&local, |line| println!("{line}"))
 }

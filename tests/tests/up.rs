@@ -210,7 +210,13 @@ fn first_page(address: &str) -> String {
 #[test]
 fn a_port_in_use_is_told_before_anything_is_started() {
     let directory = directory();
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (taken, before) = loop {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let before = taken.local_addr().unwrap().port() - 1;
+        if std::net::TcpListener::bind(("127.0.0.1", before)).is_ok() {
+            break (taken, before.to_string());
+        }
+    };
     let port = taken.local_addr().unwrap().port().to_string();
     let mut command = Command::new(env!("CARGO_BIN_EXE_oskol-under-test"));
     let data = directory.path().join("data");
@@ -221,6 +227,17 @@ fn a_port_in_use_is_told_before_anything_is_started() {
         .unwrap();
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(error.contains("--port") && error.contains(&port), "{error}");
+    assert!(!data.exists());
+    // The port of operators goes along.
+    let mut command = Command::new(env!("CARGO_BIN_EXE_oskol-under-test"));
+    let output = command
+        .args(["up", "--port", &before, "--data"])
+        .arg(&data)
+        .output()
+        .unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(error.contains(&port), "{error}");
+    assert!(error.contains("admin.address"), "{error}");
     assert!(!data.exists());
 }
 
