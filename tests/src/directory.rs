@@ -5,6 +5,11 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Command, Stdio};
 
+use nix::sys::statvfs::statvfs;
+use nix::unistd::{AccessFlags, access};
+
+/// In bytes, several times what the servers of one test program come to.
+const PLENTY: u64 = 8 << 30;
 /// Waits until our end of the pipe is closed, by us or by our death; the servers then are dying and may still write.
 /// Logs of failed tests stay.
 const JANITOR: &str = r#"
@@ -16,6 +21,21 @@ while [ "$tries" -gt 0 ]; do
     sleep 0.1
 done
 "#;
+
+/// Databases come and go by the hundred, a few hundred files each: in memory, where there is plenty, unless TMPDIR says otherwise.
+fn base() -> PathBuf {
+    let memory = Path::new("/dev/shm");
+    let plenty = std::env::var_os("TMPDIR").is_none()
+        && statvfs(memory).is_ok_and(|found| {
+            found.blocks_available() * found.fragment_size() >= PLENTY
+                && access(memory, AccessFlags::W_OK).is_ok()
+        });
+    if plenty {
+        memory.to_owned()
+    } else {
+        std::env::temp_dir()
+    }
+}
 
 pub(crate) struct Directory {
     path: PathBuf,
@@ -29,7 +49,7 @@ impl Directory {
         let directory = builder
             .prefix("oskol-test-")
             .disable_cleanup(true)
-            .tempdir()
+            .tempdir_in(base())
             .expect("a temporary directory");
         let path = directory.path().to_owned();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))
