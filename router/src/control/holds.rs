@@ -26,12 +26,14 @@ pub(crate) const HOLD: &str = "hold ";
 pub(crate) const GO: &str = "go ";
 /// Between looks at what is still under way.
 const LOOK: Duration = Duration::from_millis(3);
-/// Between tries to learn the outcome.
+/// Most moves take no longer; then it is looked whether the mover lives.
+const GRACE: Duration = Duration::from_millis(200);
+/// Between tries to learn the outcome, and between such looks.
 const RETRY: Duration = Duration::from_millis(100);
 /// Of one try: a connection may be dead, and not closed.
 const LONGEST_TRY: Duration = Duration::from_secs(8);
 /// Of its part on one shard.
-const LONGEST_COMMIT: Duration = Duration::from_secs(2);
+const LONGEST_END: Duration = Duration::from_secs(2);
 
 /// What a database knows of holds.
 #[derive(Debug, Default)]
@@ -75,6 +77,14 @@ pub(crate) struct Hold {
 }
 
 impl Hold {
+    /// The mover holds this lock in its transaction at the home shard as long as that lasts.
+    pub(crate) fn lock(&self) -> String {
+        format!(
+            "SELECT pg_advisory_xact_lock(hashtextextended('{}', 0))",
+            self.gid
+        )
+    }
+
     pub(crate) fn announcement(&self) -> String {
         let Self {
             gid,
@@ -136,6 +146,7 @@ impl Part {
         tokio::select! {
             () = self.watched.holds.until_over(&self.hold.gid) => {}
             () = tokio::time::sleep(self.hold.limit) => {}
+            () = self.mover_is_gone() => {}
             () = self.take_part() => {}
         }
         // Unless it was told, the mover does without this router only if shards let it in no more.
@@ -220,6 +231,7 @@ impl Part {
         };
         let (connections, database) = (&self.around.connections, self.watched.database.name());
         if outcome::settle(connections, database, &id).await? == Outcome::Aborted {
+            self.roll_back().await;
             return Ok(());
         }
         let home = self.home().await?;
@@ -256,20 +268,8 @@ impl Part {
     /// Those shards where it could not be done now. Without the home shard nothing is sure.
     async fn commit(&self) -> Result<Vec<ShardId>, ControlError> {
         let mut unsettled = Vec::new();
-        let connections = &self.around.connections;
-        let database = self.watched.database.name();
-        for shard in [self.hold.source, self.hold.target] {
-            let only = [(shard, self.hold.gid.clone())];
-            let done = outcome::finish_decided(connections, database, &only);
-            let error = match tokio::time::timeout(LONGEST_COMMIT, done).await {
-                Ok(Ok(())) => continue,
-                Ok(Err(error)) => error,
-                Err(_) => ControlError::Timeout {
-                    what: "the end of a move",
-                    limit: LONGEST_COMMIT,
-                },
-            };
-            if shard == connections.home() {
+        for (shard, error) in self.end(Outcome::Committed).await {
+            if shard == self.around.connections.home() {
                 return Err(error);
             }
             tracing::warn!(gid = self.hold.gid, %shard, %error,
@@ -277,6 +277,55 @@ impl Part {
             unsettled.push(shard);
         }
         Ok(unsettled)
+    }
+
+    /// What a dead mover has prepared keeps writers waiting: not until recovery takes it up, as far as that can be had.
+    async fn roll_back(&self) {
+        for (shard, error) in self.end(Outcome::Aborted).await {
+            tracing::info!(gid = self.hold.gid, %shard, %error, "a move is rolled back by recovery");
+        }
+    }
+
+    /// Ends what is prepared on both shards, as was decided. Where that failed, and why.
+    async fn end(&self, outcome: Outcome) -> Vec<(ShardId, ControlError)> {
+        let (connections, database) = (&self.around.connections, self.watched.database.name());
+        let ended = [self.hold.source, self.hold.target].map(async |shard| {
+            let gid = &self.hold.gid;
+            let done = outcome::end_on(connections, database, shard, gid, outcome);
+            match tokio::time::timeout(LONGEST_END, done).await {
+                Ok(done) => done.err().map(|error| (shard, error)),
+                Err(_) => {
+                    let error = ControlError::Timeout {
+                        what: "the end of a move",
+                        limit: LONGEST_END,
+                    };
+                    Some((shard, error))
+                }
+            }
+        });
+        join_all(ended).await.into_iter().flatten().collect()
+    }
+
+    /// Returns when the mover's transaction at the home shard is over, and nobody has said so: it died, or is about to say it.
+    async fn mover_is_gone(&self) {
+        tokio::time::sleep(GRACE).await;
+        loop {
+            match self.has_mover_ended().await {
+                Ok(true) => return,
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::debug!(%error, "the home shard does not tell whether a mover lives");
+                }
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    async fn has_mover_ended(&self) -> Result<bool, ControlError> {
+        let home = self.home().await?;
+        let sql = "SELECT pg_try_advisory_xact_lock_shared(hashtextextended($1, 0))";
+        let row = home.query_one(sql, &[&self.hold.gid]).await;
+        Ok(row.map_err(home.failed())?.get(0))
     }
 
     async fn home(&self) -> Result<super::connections::Lent, ControlError> {

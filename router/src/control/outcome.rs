@@ -87,10 +87,11 @@ pub(crate) async fn finish(
     let outcome = settle(connections, database, id).await?;
     let gid = id.to_string();
     // One that cannot be reached does not keep the others waiting.
-    let ended = join_all(shards.iter().map(async |shard| {
-        let connection = connections.get(*shard, database).await?;
-        end_prepared(&connection, &gid, outcome).await
-    }));
+    let ended = join_all(
+        shards
+            .iter()
+            .map(async |shard| end_on(connections, database, *shard, &gid, outcome).await),
+    );
     ended.await.into_iter().collect::<Result<(), _>>()?;
     Ok(outcome)
 }
@@ -102,10 +103,21 @@ pub(crate) async fn finish_decided(
     decided: &[(ShardId, String)],
 ) -> Result<(), ControlError> {
     for (shard, gid) in decided {
-        let connection = connections.get(*shard, database).await?;
-        end_prepared(&connection, gid, Outcome::Committed).await?;
+        end_on(connections, database, *shard, gid, Outcome::Committed).await?;
     }
     Ok(())
+}
+
+/// Ends what is prepared on one shard, as was decided; what is ended already is.
+pub(crate) async fn end_on(
+    connections: &Arc<Connections>,
+    database: &str,
+    shard: ShardId,
+    gid: &str,
+    outcome: Outcome,
+) -> Result<(), ControlError> {
+    let connection = connections.get(shard, database).await?;
+    end_prepared(&connection, gid, outcome).await
 }
 
 /// Looks first, as someone else may have been quicker, and then does what was decided.

@@ -166,6 +166,7 @@ impl Switch<'_> {
         let Transfer { source, target, .. } = &*self.transfer;
         let (of_source, of_target) =
             tokio::try_join!(self.transfer.oids(source), self.transfer.oids(target))?;
+        self.lead.run(&hold.lock()).await?;
         // Clients wait from here on: few round trips.
         let mut steps = Steps::begin();
         self.say(&hold.announcement()).await?;
