@@ -43,6 +43,10 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enab
 #variable_conflict use_column
 BEGIN
     PERFORM oskol.check_router(take_key_changes.token);
+    -- A transaction that only reads notes nothing, and may take nothing away.
+    IF current_setting('transaction_read_only')::boolean AND NOT EXISTS (SELECT FROM oskol.key_changes) THEN
+        RETURN;
+    END IF;
     RETURN QUERY WITH taken AS (
         DELETE FROM oskol.key_changes c USING (SELECT o.sequence FROM oskol.key_changes o
             ORDER BY o.sequence LIMIT amount::int8) o

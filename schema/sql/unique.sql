@@ -39,6 +39,10 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enab
 #variable_conflict use_column
 BEGIN
     PERFORM oskol.check_router(token);
+    -- A transaction that only reads notes nothing, and may take nothing away.
+    IF current_setting('transaction_read_only')::boolean AND NOT EXISTS (SELECT FROM oskol.changes) THEN
+        RETURN;
+    END IF;
     RETURN QUERY WITH taken AS (
         DELETE FROM oskol.changes c USING (SELECT o.sequence FROM oskol.changes o
             WHERE o.sequence > after::int8 AND (which = '' OR o.adds = (which = 'come'))
@@ -53,6 +57,9 @@ CREATE OR REPLACE FUNCTION oskol.net_changes(token text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM oskol.check_router(token);
+    IF current_setting('transaction_read_only')::boolean AND NOT EXISTS (SELECT FROM oskol.changes) THEN
+        RETURN;
+    END IF;
     DELETE FROM oskol.changes c USING (
         SELECT n.sequence, row_number() OVER (PARTITION BY n.number, n.entry, n.adds ORDER BY n.sequence) AS ordinal,
             least(count(*) FILTER (WHERE n.adds) OVER same, count(*) FILTER (WHERE NOT n.adds) OVER same) AS pairs

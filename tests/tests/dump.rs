@@ -35,7 +35,7 @@ create schema "Other";
 create table countries (code text primary key, name text not null, parent text references countries);
 create table settings (name text collate loud primary key, value jsonb, at timestamptz default now());
 create table users (id bigserial primary key, name text not null, feels mood default 'calm', nick short,
-    country text references countries, born date, initial char(1) generated always as (left(name, 1)) stored,
+    country text references countries, born date, seat int unique, initial char(1) generated always as (left(name, 1)) stored,
     check (length(name) > 0));
 create table posts (id bigint generated always as identity, user_id bigint not null references users
     on delete cascade, body text, stars int default 0, price numeric(10, 2), tags text[], raw bytea,

@@ -64,6 +64,42 @@ async fn entries_fit(database: &Database<'_>) {
     }
 }
 
+/// As pg_dump opens one: what locks tables or calls functions may note something elsewhere, and cannot here.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn transactions_that_only_read_may_lock_and_call() {
+    let database = database("unique_reading").await;
+    let more = "create table settings (name text primary key);
+        create function looked_at(text) returns int language plpgsql as 'begin return length($1); end';
+        create view those as select * from settings";
+    let client = database.client().await;
+    client.batch_execute(more).await.unwrap();
+    let oracle = database.oracle().await;
+    oracle.batch_execute(more).await.unwrap();
+    let mut both = Both::connect(&database).await;
+    for sql in [
+        "begin isolation level repeatable read, read only",
+        "lock table settings in access share mode",
+        "lock table people in access share mode",
+        "lock table those in access share mode",
+        "select looked_at('four')",
+        "commit",
+        "begin read only",
+        "select looked_at('four')",
+        "insert into people values (1, 'a', 'A')",
+        "rollback",
+        "begin",
+        "insert into people values (1, 'a', 'A', null, 1, 1)",
+        "set transaction read only",
+        "select looked_at('four')",
+        "insert into people values (2, 'b', 'B', null, 1, 1)",
+        "rollback",
+        "select count(*) from people",
+    ] {
+        both.query(sql).await;
+    }
+    entries_fit(&database).await;
+}
+
 #[tokio::test]
 async fn statements_succeed_and_fail_as_on_one_postgresql() {
     let database = database("unique_words").await;
