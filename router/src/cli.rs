@@ -156,6 +156,9 @@ struct Rebalance {
     /// Go on
     #[arg(long)]
     resume: bool,
+    /// Give it up after the move under way; what has moved stays
+    #[arg(long)]
+    cancel: bool,
     /// Take back what the last rebalance has moved
     #[arg(long)]
     undo: bool,
@@ -280,6 +283,7 @@ fn rebalance(config: &Config, how: &Rebalance) -> anyhow::Result<ExitCode> {
         Rebalance { plan: true, .. } => "REBALANCE PLAN",
         Rebalance { pause: true, .. } => "REBALANCE PAUSE",
         Rebalance { resume: true, .. } => "REBALANCE RESUME",
+        Rebalance { cancel: true, .. } => "REBALANCE CANCEL",
         Rebalance { undo: true, .. } => "REBALANCE UNDO",
         _ => "REBALANCE",
     };

@@ -33,7 +33,7 @@ REVOKE ALL ON FUNCTION oskol.forget_routers(interval) FROM PUBLIC;
 CREATE TABLE IF NOT EXISTS oskol.rebalances (
     id int8 GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     kind text NOT NULL CHECK (kind IN ('rebalance', 'undo', 'bucket')),
-    state text NOT NULL CHECK (state IN ('running', 'paused', 'finished', 'failed')),
+    state text NOT NULL,
     error text,
     -- Sums over all databases, as estimated at the start.
     moves int8 NOT NULL DEFAULT 0,
@@ -42,6 +42,10 @@ CREATE TABLE IF NOT EXISTS oskol.rebalances (
     -- The triggers that followed and fenced rows are gone.
     cleared boolean NOT NULL DEFAULT false
 );
+
+ALTER TABLE oskol.rebalances DROP CONSTRAINT IF EXISTS rebalances_state_check;
+ALTER TABLE oskol.rebalances ADD CONSTRAINT rebalances_state_check
+    CHECK (state IN ('running', 'paused', 'finished', 'failed', 'cancelled'));
 
 -- Some buckets of this database that move together, in one global transaction.
 CREATE TABLE IF NOT EXISTS oskol.moves (

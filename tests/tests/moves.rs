@@ -340,6 +340,54 @@ async fn what_was_moved_is_taken_back_with_what_was_written_since_and_a_drained_
     assert_eq!(shards.len(), 2, "{shards:?}");
 }
 
+/// What moves at that moment comes to its end, and can be taken back with the rest.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rebalance_that_is_cancelled_stays_where_it_is_until_it_is_undone() {
+    let cluster = Cluster::start(2);
+    prepare(&cluster).await;
+    let spare = cluster.spare_server();
+    let operator = admin_client(&cluster).await;
+    add(&operator, "third", &spare).await;
+    let before = buckets(&cluster).await;
+    let points = cluster.router().fault_points();
+    points.arm("move-copied");
+    admin(&operator, "REBALANCE").await;
+    points.reached("move-copied").await;
+    let refused = async |statement: &str| {
+        let error = operator.simple_query(statement).await.expect_err(statement);
+        error
+            .as_db_error()
+            .expect("of the router")
+            .message()
+            .to_owned()
+    };
+    let under_way = refused("REBALANCE").await;
+    assert!(under_way.contains("under way"), "{under_way}");
+    admin(&operator, "REBALANCE PAUSE").await;
+    let paused = refused("REBALANCE UNDO").await;
+    assert!(
+        paused.contains("REBALANCE RESUME") && paused.contains("REBALANCE CANCEL"),
+        "{paused}"
+    );
+    admin(&operator, "REBALANCE CANCEL").await;
+    let none = refused("REBALANCE RESUME").await;
+    assert!(none.contains("no rebalance is paused"), "{none}");
+    points.release("move-copied");
+    // It waits for the end of the move that is under way.
+    admin(&operator, "REBALANCE UNDO").await;
+    let moves = moved(&cluster).await;
+    assert_eq!(moves.len(), 1, "{moves:?}");
+    assert_eq!(buckets(&cluster).await, before);
+    let home = cluster.shard(0).await;
+    let sql = "select count(*) filter (where state = 'done'), count(*) filter (where state = 'cancelled'), count(*)
+        from oskol.moves where rebalance = (select min(rebalance) from oskol.moves)";
+    let row = home.query_one(sql, &[]).await.expect("the moves");
+    let (done, cancelled, all): (i64, i64, i64) = (row.get(0), row.get(1), row.get(2));
+    assert_eq!((done, cancelled), (1, all - 1));
+    assert!(all > 1);
+    is_clean(&cluster).await;
+}
+
 /// Does `sql` on the source, past the triggers, after the first copy of a group.
 async fn tamper_after_the_copy(cluster: &Cluster, operator: &Client, sql: &str) -> String {
     let points = cluster.router().fault_points();

@@ -33,6 +33,7 @@ pub enum Operation {
     Pause,
     Resume,
     Undo,
+    Cancel,
     Moves,
     SchemaHistory,
     /// The shard is given the changes of the schema that it lacks.
@@ -127,6 +128,7 @@ impl Operation {
             ["REBALANCE", "PAUSE"] => Some(Self::Pause),
             ["REBALANCE", "RESUME"] => Some(Self::Resume),
             ["REBALANCE", "UNDO"] => Some(Self::Undo),
+            ["REBALANCE", "CANCEL"] => Some(Self::Cancel),
             ["SHOW", "MOVES"] => Some(Self::Moves),
             ["SHOW", "SCHEMA_HISTORY"] => Some(Self::SchemaHistory),
             ["CATCH", "UP", "SHARD", _] => Some(Self::CatchUp(name(3)?)),
@@ -147,9 +149,12 @@ impl Operation {
             Self::SchemaHistory => HISTORY,
             Self::CatchUp(_) => CATCH_UP,
             Self::Verify { .. } => VERIFY,
-            Self::MoveBucket { .. } | Self::Rebalance | Self::Pause | Self::Resume | Self::Undo => {
-                REBALANCE
-            }
+            Self::MoveBucket { .. }
+            | Self::Rebalance
+            | Self::Pause
+            | Self::Resume
+            | Self::Undo
+            | Self::Cancel => REBALANCE,
         }
     }
 }
@@ -161,7 +166,7 @@ fn unquoted(word: &str) -> String {
 }
 
 /// Statements that change something, for SHOW HELP.
-pub const STATEMENTS: [(&str, &str); 13] = [
+pub const STATEMENTS: [(&str, &str); 14] = [
     (
         "ADD SHARD name HOST 'host' PORT n [WEIGHT w]",
         "an empty PostgreSQL server becomes a shard",
@@ -178,6 +183,10 @@ pub const STATEMENTS: [(&str, &str); 13] = [
     ("REBALANCE", "places the buckets by the shards' weights"),
     ("REBALANCE PAUSE", "stops after the move under way"),
     ("REBALANCE RESUME", "goes on"),
+    (
+        "REBALANCE CANCEL",
+        "gives the rebalance up; what has moved stays",
+    ),
     (
         "REBALANCE UNDO",
         "takes back what the last rebalance has moved",

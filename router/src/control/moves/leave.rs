@@ -24,9 +24,10 @@ pub(super) async fn drain(inner: &Inner, shard: &StoredShard) -> Result<(), Move
         )));
     }
     drop(home);
+    let no_mover = planning::begin(inner).await?;
     let planned = planning::plan(inner).await?;
     if !planned.is_empty() {
-        planning::start(inner, "rebalance", &planned).await?;
+        planning::start(inner, no_mover, "rebalance", &planned).await?;
     }
     Ok(())
 }

@@ -24,11 +24,43 @@ const RETRY: Duration = Duration::from_millis(500);
 const TRIES: usize = 200;
 /// Held by the mover on the home shard, for as long as it is the mover.
 const LOCK: &str = "SELECT pg_try_advisory_lock(8030875938580)";
+/// And by whoever begins a rebalance: what was under way when the one before was cancelled has come to its end.
+const WAIT: &str = "SET lock_timeout TO '30s'; SELECT pg_advisory_lock(8030875938580)";
+const RELEASE: &str = "SELECT pg_advisory_unlock(8030875938580)";
 /// Fences stay for so long after the last move: a router that was cut off meanwhile has heard of it by then.
 const FENCED: &str = "interval '10 minutes'";
 
+const LOCK_NOT_AVAILABLE: &str = "55P03";
+
 /// Numbers this process's tries.
 static TRY: AtomicU64 = AtomicU64::new(0);
+
+/// As long as this lives nobody moves buckets.
+pub(super) struct NoMover(Client);
+
+impl NoMover {
+    /// # Errors
+    /// The mover is at work for longer than half a minute.
+    pub(super) async fn wait(inner: &Inner) -> Result<Self, MoveError> {
+        let home = inner.connections.home();
+        let lock = inner.connections.own(home, CLUSTER_DATABASE).await?;
+        let waited = lock.batch_execute(WAIT).await;
+        waited.map_err(ControlError::statement(home)).map_err(|error| match error.sqlstate() {
+            Some(LOCK_NOT_AVAILABLE) => MoveError::Refused(
+                "a move of the rebalance that was cancelled is still under way: SHOW MOVES tells how far it is".into(),
+            ),
+            _ => error.into(),
+        })?;
+        Ok(Self(lock))
+    }
+
+    /// There is something to move.
+    pub(super) async fn release(self, inner: &Inner) {
+        // It is released with the connection at the latest.
+        let _ = self.0.batch_execute(RELEASE).await;
+        inner.moves_wanted.notify_one();
+    }
+}
 
 /// Runs as long as the router does.
 pub(in crate::control) async fn watch(inner: Arc<Inner>) {
@@ -75,7 +107,7 @@ async fn look(inner: &Inner) -> Result<(), MoveError> {
 async fn wish(inner: &Inner) -> Result<Option<Wish>, MoveError> {
     let home = inner.connections.get_home(CLUSTER_DATABASE).await?;
     let sql = format!(
-        "SELECT id, state, state IN ('finished', 'failed') AND finished < clock_timestamp() - {FENCED}
+        "SELECT id, state, state NOT IN ('running', 'paused') AND finished < clock_timestamp() - {FENCED}
         FROM oskol.rebalances WHERE NOT cleared AND id = (SELECT max(id) FROM oskol.rebalances)"
     );
     let row = home.query_opt(&sql, &[]).await.map_err(home.failed())?;

@@ -4,6 +4,7 @@ use topology::{BucketId, Relocation, ShardId};
 
 use super::error::MoveError;
 use super::join::{self, Newcomer};
+use super::mover::NoMover;
 use super::planning::{self, Planned};
 use super::{databases, leave};
 use crate::admin::operations::Rows;
@@ -36,14 +37,23 @@ pub(in crate::control) async fn operate(
             Ok(shard_row(shard.id, &shard.name, state))
         }
         Operation::Plan => Ok(plan_rows(inner, &planning::plan(inner).await?)),
-        Operation::Rebalance => start(inner, "rebalance", planning::plan(inner).await?).await,
-        Operation::Undo => start(inner, "undo", planning::plan_undo(inner).await?).await,
+        Operation::Rebalance => {
+            let no_mover = planning::begin(inner).await?;
+            start(inner, no_mover, "rebalance", planning::plan(inner).await?).await
+        }
+        Operation::Undo => {
+            let no_mover = planning::begin(inner).await?;
+            start(inner, no_mover, "undo", planning::plan_undo(inner).await?).await
+        }
         Operation::MoveBucket { bucket, shard } => {
             let shard = find(inner, &shard).await?;
-            start(inner, "bucket", by_hand(inner, bucket, &shard).await?).await
+            let no_mover = planning::begin(inner).await?;
+            let planned = by_hand(inner, bucket, &shard).await?;
+            start(inner, no_mover, "bucket", planned).await
         }
-        Operation::Pause => set_state(inner, "running", "paused").await,
-        Operation::Resume => set_state(inner, "paused", "running").await,
+        Operation::Pause => set_state(inner, &["running"], "paused").await,
+        Operation::Resume => set_state(inner, &["paused"], "running").await,
+        Operation::Cancel => cancel(inner).await,
         Operation::Moves => moves(inner).await,
         Operation::SchemaHistory => {
             let databases = databases(inner).await?;
@@ -127,11 +137,16 @@ async fn by_hand(
     Ok(planned)
 }
 
-async fn start(inner: &Inner, kind: &str, planned: Vec<Planned>) -> Result<Rows, MoveError> {
+async fn start(
+    inner: &Inner,
+    no_mover: NoMover,
+    kind: &str,
+    planned: Vec<Planned>,
+) -> Result<Rows, MoveError> {
     if planned.is_empty() {
         return Ok(Rows::new());
     }
-    let id = planning::start(inner, kind, &planned).await?;
+    let id = planning::start(inner, no_mover, kind, &planned).await?;
     Ok(vec![vec![
         Some(id.to_string()),
         Some("running".into()),
@@ -139,16 +154,35 @@ async fn start(inner: &Inner, kind: &str, planned: Vec<Planned>) -> Result<Rows,
     ]])
 }
 
-async fn set_state(inner: &Inner, from: &str, to: &str) -> Result<Rows, MoveError> {
+/// What is planned does not move; what moves at this moment comes to its end, and what has moved stays where it is.
+async fn cancel(inner: &Inner) -> Result<Rows, MoveError> {
+    let cancelled = set_state(inner, &["running", "paused"], "cancelled").await?;
+    for database in databases(inner).await? {
+        if inner.open(&database).await.is_err() {
+            continue;
+        }
+        let home = inner.connections.get_home(&database).await?;
+        // Only the last rebalance has any: those of others are over.
+        let sql = "UPDATE oskol.moves SET state = 'cancelled' WHERE state = 'planned'";
+        home.execute(sql, &[]).await.map_err(home.failed())?;
+    }
+    Ok(cancelled)
+}
+
+async fn set_state(inner: &Inner, from: &[&str], to: &str) -> Result<Rows, MoveError> {
     let home = inner.connections.get_home(CLUSTER_DATABASE).await?;
-    let sql = "UPDATE oskol.rebalances SET state = $1 WHERE state = $2 RETURNING id::text, state, moves::text";
+    let sql = "UPDATE oskol.rebalances SET state = $1, finished = CASE WHEN $1 = 'cancelled' THEN clock_timestamp() END
+        WHERE state = ANY ($2) RETURNING id::text, state, moves::text";
     let rows = home
         .query(sql, &[&to, &from])
         .await
         .map_err(home.failed())?;
     inner.moves_wanted.notify_one();
     if rows.is_empty() {
-        return Err(MoveError::Refused(format!("no rebalance is {from}")));
+        return Err(MoveError::Refused(format!(
+            "no rebalance is {}",
+            from.join(" or ")
+        )));
     }
     Ok(rows
         .iter()

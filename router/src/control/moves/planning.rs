@@ -1,13 +1,16 @@
 //! Which buckets should move, and what that means: read from the catalogs, decided by `topology`, written down as
 //! `oskol.rebalances` and `oskol.moves`.
 
+use tokio_postgres::Client;
 use topology::{Relocation, ShardId, WeightedShard, place, relocations};
 
 use super::databases;
 use super::error::MoveError;
+use super::mover::NoMover;
 use crate::control::CLUSTER_DATABASE;
 use crate::control::catalog::{StoredShard, stored_shards};
 use crate::control::connections::Lent;
+use crate::control::error::ControlError;
 use crate::control::inner::Inner;
 
 /// Buckets of one group at most: the follower's list stays short, and progress is seen.
@@ -171,6 +174,7 @@ async fn load(
 /// Writes a plan down as the wish of now, to be taken up by the mover.
 pub(super) async fn start(
     inner: &Inner,
+    no_mover: NoMover,
     kind: &str,
     planned: &[Planned],
 ) -> Result<i64, MoveError> {
@@ -180,17 +184,7 @@ pub(super) async fn start(
     // One at a time.
     let sql = "LOCK TABLE oskol.rebalances IN SHARE ROW EXCLUSIVE MODE";
     transaction.batch_execute(sql).await.map_err(&failed)?;
-    let sql = "SELECT id FROM oskol.rebalances WHERE state IN ('running', 'paused')";
-    if transaction
-        .query_opt(sql, &[])
-        .await
-        .map_err(&failed)?
-        .is_some()
-    {
-        return Err(MoveError::Refused(
-            "a rebalance is under way: wait for its end, or pause it".into(),
-        ));
-    }
+    refuse_second(transaction.client(), &failed).await?;
     let sql =
         "INSERT INTO oskol.rebalances (kind, state, moves) VALUES ($1, 'paused', $2) RETURNING id";
     let moves = planned.len() as i64;
@@ -206,10 +200,39 @@ pub(super) async fn start(
     }
     // Only now is it whole.
     let home = inner.connections.get_home(CLUSTER_DATABASE).await?;
-    let sql = "UPDATE oskol.rebalances SET state = 'running' WHERE id = $1";
+    let sql = "UPDATE oskol.rebalances SET state = 'running' WHERE id = $1 AND state = 'paused'";
     home.execute(sql, &[&id]).await.map_err(home.failed())?;
-    inner.moves_wanted.notify_one();
+    drop(home);
+    no_mover.release(inner).await;
     Ok(id)
+}
+
+/// What a new rebalance begins with.
+///
+/// # Errors
+/// Another one is not over.
+pub(super) async fn begin(inner: &Inner) -> Result<NoMover, MoveError> {
+    let home = inner.connections.get_home(CLUSTER_DATABASE).await?;
+    refuse_second(&home, home.failed()).await?;
+    drop(home);
+    NoMover::wait(inner).await
+}
+
+async fn refuse_second(
+    home: &Client,
+    failed: impl Fn(tokio_postgres::Error) -> ControlError,
+) -> Result<(), MoveError> {
+    let sql = "SELECT state FROM oskol.rebalances WHERE state IN ('running', 'paused')";
+    let found = home.query_opt(sql, &[]).await.map_err(failed)?;
+    match found.as_ref().map(|row| row.get(0)) {
+        None => Ok(()),
+        Some("paused") => Err(MoveError::Refused(
+            "a rebalance is paused: go on with REBALANCE RESUME, or give it up with REBALANCE CANCEL".into(),
+        )),
+        Some(_) => Err(MoveError::Refused(
+            "a rebalance is under way: wait for its end, or give it up with REBALANCE CANCEL".into(),
+        )),
+    }
 }
 
 async fn write(inner: &Inner, rebalance: i64, group: &Planned) -> Result<(), MoveError> {
@@ -235,7 +258,7 @@ async fn write(inner: &Inner, rebalance: i64, group: &Planned) -> Result<(), Mov
 /// What takes back the moves of the last rebalance that are done.
 pub(super) async fn plan_undo(inner: &Inner) -> Result<Vec<Planned>, MoveError> {
     let home = inner.connections.get_home(CLUSTER_DATABASE).await?;
-    let sql = "SELECT id, kind FROM oskol.rebalances WHERE state IN ('finished', 'failed') ORDER BY id DESC LIMIT 1";
+    let sql = "SELECT id, kind FROM oskol.rebalances WHERE state NOT IN ('running', 'paused') ORDER BY id DESC LIMIT 1";
     let last = home.query_opt(sql, &[]).await.map_err(home.failed())?;
     let last: i64 = match last {
         Some(row) => row.get(0),
