@@ -440,7 +440,7 @@ async fn a_row_changed_deleted_doubled_or_misplaced_is_found() {
     let sql = "select bucket from oskol.buckets where shard <> 1 limit 1";
     let bucket: i32 = home.query_one(sql, &[]).await.expect("a bucket").get(0);
     let plant = format!(
-        "set session_replication_role to replica; insert into visits (user_id, page) select n, 'x'
+        "set session_replication_role to replica; set oskol.moving to on; insert into visits (user_id, page) select n, 'x'
             from generate_series(1, 1000000) n where hashint8extended(n, 0) & 4095 = {bucket} limit 1;
         update kinds set words = 'other' where kind = 'k1'; drop index visits_user_id_idx"
     );
