@@ -84,6 +84,10 @@ fn handshake_context(
     })
 }
 
+/// Bytes that each worker's stack may grow to; what it has not used takes no memory. Trees of statements are walked by
+/// recursion, as deep as `parse` lets them be.
+const WORKER_STACK: usize = 256 << 20;
+
 fn start_workers(
     shared: &Shared,
     inboxes: Vec<WorkerInbox>,
@@ -92,6 +96,7 @@ fn start_workers(
         let shared = shared.clone();
         std::thread::Builder::new()
             .name(format!("worker-{index}"))
+            .stack_size(WORKER_STACK)
             .spawn(move || worker_loop::run(index, shared, inbox))
             .context("cannot start a worker thread")
     };

@@ -5,6 +5,8 @@
 mod copies;
 #[path = "protocol/cursors.rs"]
 mod cursors;
+#[path = "protocol/depths.rs"]
+mod depths;
 #[path = "protocol/leaks.rs"]
 mod leaks;
 #[path = "protocol/losses.rs"]

@@ -3,8 +3,8 @@
 
 use crate::error::RouterError;
 
-/// Deepest nesting of expressions, joins and subqueries. Measured: a tree this deep is planned and
-/// dropped in less than a 2 MiB stack in a debug build.
+/// Deepest nesting of expressions, joins and subqueries. It is planned on the worker's stack, which is made for it
+/// (`serve`): levels of subqueries take most, far more than 4 KiB each in a debug build.
 const DEEPEST: usize = 500;
 
 /// Deepest nesting that is parsed on the caller's stack. Measured: reading the tree takes up to
@@ -27,10 +27,15 @@ pub(super) fn check(text: &str) -> Result<Stack, RouterError> {
     match estimate(text.as_bytes()) {
         0..=SHALLOW => Ok(Stack::Ours),
         estimate if estimate <= DEEPEST => Ok(Stack::Large),
-        _ => Err(RouterError::new("54001", "stack depth limit exceeded")
-            .detail(format!("The statement nests deeper than {DEEPEST} levels."))
-            .hint("Break the statement up, or pass a list instead of a chain of operators.")),
+        _ => Err(too_deep()),
     }
+}
+
+/// Also where the parser library gives up on a tree that was let pass here.
+pub(super) fn too_deep() -> RouterError {
+    RouterError::new("54001", "stack depth limit exceeded")
+        .detail(format!("The statement nests deeper than {DEEPEST} levels."))
+        .hint("Break the statement up, or pass a list instead of a chain of operators.")
 }
 
 /// Runs `work` to its end on a thread of its own that has [`LARGE_STACK`].

@@ -2,11 +2,15 @@
 //! library gives the words only, so the position is found by parsing prefixes: an error at token n
 //! shows in every prefix that holds token n, and in none that ends before it.
 
+use super::depth;
 use crate::error::RouterError;
 
 /// The error of `text`, which does not parse.
 pub(super) fn explain(text: &str, error: pg_query::Error) -> RouterError {
     match error {
+        pg_query::Error::Parse(message) if message.contains("nested too deeply") => {
+            depth::too_deep()
+        }
         pg_query::Error::Parse(message) | pg_query::Error::Scan(message) => {
             let mut refusal = RouterError::new(sqlstate(&message), message.clone());
             refusal.position = position(text, &message).map(|byte| character(text, byte));
