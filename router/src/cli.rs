@@ -124,6 +124,13 @@ enum ShardCommand {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Have a shard stay that was to be drained
+    Keep {
+        /// Name or number
+        shard: String,
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
     /// Make the changes of the schema that a shard lacks, and that is kept out for it
     CatchUp {
         /// Name or number
@@ -271,6 +278,7 @@ fn shard(command: &ShardCommand) -> anyhow::Result<()> {
         }
         ShardCommand::List { config } => (config, "SHOW SHARDS".to_owned()),
         ShardCommand::Drain { shard, config } => (config, format!("DRAIN SHARD {shard}")),
+        ShardCommand::Keep { shard, config } => (config, format!("KEEP SHARD {shard}")),
         ShardCommand::CatchUp { shard, config } => (config, format!("CATCH UP SHARD {shard}")),
         ShardCommand::Remove { shard, config } => (config, format!("REMOVE SHARD {shard}")),
     };

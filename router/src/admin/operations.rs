@@ -21,6 +21,7 @@ pub enum Operation {
     AddShard(NewShard),
     /// By name or number, as in all that follow.
     DrainShard(String),
+    KeepShard(String),
     RemoveShard(String),
     /// Drains it, and removes it once it has no bucket; to be asked again until it has.
     RetireShard(String),
@@ -118,6 +119,7 @@ impl Operation {
                 }))
             }
             ["DRAIN", "SHARD", _] => Some(Self::DrainShard(name(2)?)),
+            ["KEEP", "SHARD", _] => Some(Self::KeepShard(name(2)?)),
             ["REMOVE", "SHARD", _] => Some(Self::RemoveShard(name(2)?)),
             ["MOVE", "BUCKET", bucket, "TO", _] => Some(Self::MoveBucket {
                 bucket: bucket.parse().ok()?,
@@ -142,6 +144,7 @@ impl Operation {
         match self {
             Self::AddShard(_)
             | Self::DrainShard(_)
+            | Self::KeepShard(_)
             | Self::RemoveShard(_)
             | Self::RetireShard(_) => SHARD,
             Self::Plan => PLAN,
@@ -166,12 +169,16 @@ fn unquoted(word: &str) -> String {
 }
 
 /// Statements that change something, for SHOW HELP.
-pub const STATEMENTS: [(&str, &str); 14] = [
+pub const STATEMENTS: [(&str, &str); 15] = [
     (
         "ADD SHARD name HOST 'host' PORT n [WEIGHT w]",
         "an empty PostgreSQL server becomes a shard",
     ),
     ("DRAIN SHARD shard", "its buckets go to the others"),
+    (
+        "KEEP SHARD shard",
+        "one that was to be drained stays after all",
+    ),
     (
         "REMOVE SHARD shard",
         "a shard without buckets leaves the cluster",

@@ -14,17 +14,8 @@ pub(super) async fn drain(inner: &Inner, shard: &StoredShard) -> Result<(), Move
             "the home shard holds the catalog and local tables, and cannot be drained".into(),
         ));
     }
-    let home = inner.connections.get_home(CLUSTER_DATABASE).await?;
-    let sql = "UPDATE oskol.shards SET state = 'draining' WHERE id = $1 AND state IN ('active', 'draining')";
-    let id = i32::from(shard.id.0);
-    if home.execute(sql, &[&id]).await.map_err(home.failed())? == 0 {
-        return Err(MoveError::Refused(format!(
-            "shard {} is {}",
-            shard.id, shard.state
-        )));
-    }
-    drop(home);
     let no_mover = planning::begin(inner).await?;
+    set_draining(inner, shard, true).await?;
     let planned = planning::plan(inner).await?;
     if !planned.is_empty() {
         planning::start(inner, no_mover, "rebalance", &planned).await?;
@@ -32,34 +23,50 @@ pub(super) async fn drain(inner: &Inner, shard: &StoredShard) -> Result<(), Move
     Ok(())
 }
 
-/// Whatever comes next on its way out; gives the state that it is in.
-pub(super) async fn retire(inner: &Inner, shard: &StoredShard) -> Result<&'static str, MoveError> {
-    match shard.state.as_str() {
-        "removed" => return Ok("removed"),
-        "active" => {
-            drain(inner, shard).await?;
-            return Ok("draining");
-        }
-        _ => {}
+/// One that was to be drained stays, with the buckets that it has, and gets its part of the next rebalance.
+pub(super) async fn keep(inner: &Inner, shard: &StoredShard) -> Result<(), MoveError> {
+    let _no_mover = planning::begin(inner).await?;
+    set_draining(inner, shard, false).await
+}
+
+async fn set_draining(
+    inner: &Inner,
+    shard: &StoredShard,
+    is_draining: bool,
+) -> Result<(), MoveError> {
+    let home = inner.connections.get_home(CLUSTER_DATABASE).await?;
+    let sql =
+        "UPDATE oskol.shards SET state = $1 WHERE id = $2 AND state IN ('active', 'draining')";
+    let state = if is_draining { "draining" } else { "active" };
+    let set = home.execute(sql, &[&state, &i32::from(shard.id.0)]).await;
+    match set.map_err(home.failed())? {
+        0 => Err(MoveError::Refused(format!(
+            "shard {} is {}",
+            shard.id, shard.state
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Whatever comes next on its way out; gives the state that it is in. Behind a rebalance that is not over it waits for its turn.
+pub(super) async fn retire(inner: &Inner, shard: &StoredShard) -> Result<String, MoveError> {
+    if shard.state == "removed" {
+        return Ok(shard.state.clone());
     }
     let home = inner.connections.get_home(CLUSTER_DATABASE).await?;
-    let sql = "SELECT coalesce((SELECT state FROM oskol.rebalances ORDER BY id DESC LIMIT 1), '')";
-    let state: String = home
-        .query_one(sql, &[])
-        .await
-        .map_err(home.failed())?
-        .get(0);
+    let sql = "SELECT EXISTS (SELECT FROM oskol.rebalances WHERE state IN ('running', 'paused'))";
+    let is_busy = home.query_one(sql, &[]).await.map_err(home.failed())?;
     drop(home);
-    match state.as_str() {
-        "running" | "paused" => return Ok("draining"),
-        // It has failed: with a new plan it may work.
-        _ if !planning::plan(inner).await?.is_empty() => drain(inner, shard).await?,
-        _ => {
-            remove(inner, shard).await?;
-            return Ok("removed");
-        }
+    if is_busy.get(0) {
+        return Ok(shard.state.clone());
     }
-    Ok("draining")
+    // Where the last one has failed, it may work with a new plan.
+    if shard.state == "active" || !planning::plan(inner).await?.is_empty() {
+        drain(inner, shard).await?;
+        return Ok("draining".to_owned());
+    }
+    remove(inner, shard).await?;
+    Ok("removed".to_owned())
 }
 
 /// Takes a shard without buckets out of all catalogs; the server stays as it is.
@@ -68,6 +75,8 @@ pub(super) async fn remove(inner: &Inner, shard: &StoredShard) -> Result<(), Mov
     if shard.state == "joining" {
         return set_removed(inner, CLUSTER_DATABASE, id).await;
     }
+    // Buckets might be on their way to it.
+    let _no_mover = planning::begin(inner).await?;
     let databases = databases(inner).await?;
     for database in &databases {
         let home = inner.connections.get_home(database).await?;

@@ -157,12 +157,12 @@ async fn run_database(
             lock.execute("SELECT 1", &[])
                 .await
                 .map_err(ControlError::statement(inner.connections.home()))?;
-            goes_on = is_running(inner, wish.id).await?;
+            goes_on = state_of(inner, wish.id).await? == "running";
             if goes_on {
                 moving.push(group.clone());
                 let shared = &shared;
                 under_way.push(async move {
-                    let outcome = patiently(inner, &group, shared).await;
+                    let outcome = patiently(inner, wish.id, &group, shared).await;
                     (group, outcome)
                 });
             }
@@ -188,7 +188,12 @@ async fn run_database(
 }
 
 /// Tries again as long as the error may pass.
-async fn patiently(inner: &Inner, group: &Group, shared: &Shared) -> Result<(), MoveError> {
+async fn patiently(
+    inner: &Inner,
+    rebalance: i64,
+    group: &Group,
+    shared: &Shared,
+) -> Result<(), MoveError> {
     let mut tries = 0;
     loop {
         let number = TRY.fetch_add(1, Ordering::Relaxed);
@@ -204,19 +209,22 @@ async fn patiently(inner: &Inner, group: &Group, shared: &Shared) -> Result<(), 
         tracing::info!(database = group.database, %error, "a move begins anew");
         note_error(inner, group, &error).await?;
         tokio::time::sleep(RETRY).await;
-        if group.is_off(inner).await? {
-            return Ok(());
+        match state_of(inner, rebalance).await?.as_str() {
+            "running" => {}
+            "cancelled" => return group.give_up(inner).await,
+            _ => return Ok(()),
         }
     }
 }
 
 impl Group {
-    /// It is not to be moved any more, or rather not now.
-    async fn is_off(&self, inner: &Inner) -> Result<bool, MoveError> {
-        let home = inner.connections.get_home(CLUSTER_DATABASE).await?;
-        let sql = "SELECT EXISTS (SELECT FROM oskol.rebalances WHERE state = 'running')";
-        let row = home.query_one(sql, &[]).await.map_err(home.failed())?;
-        Ok(!row.get::<_, bool>(0))
+    /// It was begun, has not moved, and will not.
+    async fn give_up(&self, inner: &Inner) -> Result<(), MoveError> {
+        let home = inner.connections.get_home(&self.database).await?;
+        let sql = "UPDATE oskol.moves SET state = 'cancelled' WHERE id = $1 AND state <> 'done'";
+        let given_up = home.execute(sql, &[&self.id]).await;
+        given_up.map_err(home.failed())?;
+        Ok(())
     }
 }
 
@@ -250,9 +258,9 @@ async fn next(
     Ok(left.find(|group| moving.iter().all(|other| group.goes_with(other))))
 }
 
-async fn is_running(inner: &Inner, rebalance: i64) -> Result<bool, MoveError> {
+async fn state_of(inner: &Inner, rebalance: i64) -> Result<String, MoveError> {
     let home = inner.connections.get_home(CLUSTER_DATABASE).await?;
-    let sql = "SELECT state = 'running' FROM oskol.rebalances WHERE id = $1";
+    let sql = "SELECT state FROM oskol.rebalances WHERE id = $1";
     let row = home
         .query_one(sql, &[&rebalance])
         .await

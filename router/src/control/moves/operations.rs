@@ -26,6 +26,11 @@ pub(in crate::control) async fn operate(
             leave::drain(inner, &shard).await?;
             Ok(shard_row(shard.id, &shard.name, "draining"))
         }
+        Operation::KeepShard(shard) => {
+            let shard = find(inner, &shard).await?;
+            leave::keep(inner, &shard).await?;
+            Ok(shard_row(shard.id, &shard.name, "active"))
+        }
         Operation::RemoveShard(shard) => {
             let shard = find(inner, &shard).await?;
             leave::remove(inner, &shard).await?;
@@ -34,7 +39,7 @@ pub(in crate::control) async fn operate(
         Operation::RetireShard(shard) => {
             let shard = find(inner, &shard).await?;
             let state = leave::retire(inner, &shard).await?;
-            Ok(shard_row(shard.id, &shard.name, state))
+            Ok(shard_row(shard.id, &shard.name, &state))
         }
         Operation::Plan => Ok(plan_rows(inner, &planning::plan(inner).await?)),
         Operation::Rebalance => {
