@@ -68,13 +68,13 @@ CREATE EVENT TRIGGER oskol_triggers ON ddl_command_end WHEN TAG IN ('ALTER TABLE
 ALTER EVENT TRIGGER oskol_triggers ENABLE ALWAYS;
 
 -- Whether what is written now is not the users' change but rows that come or go with their entries: the mover's. It says so
--- itself (`oskol.moving`), as looking who is connected costs more than moving a row; nobody gains by saying it who may not
--- write as a replica, and who may can have no trigger fire anyway.
+-- itself (`oskol.moving`), as looking who is connected costs more than moving a row; only a superuser is believed.
 CREATE OR REPLACE FUNCTION oskol.is_replica() RETURNS boolean
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     RETURN current_setting('session_replication_role') = 'replica'
-        AND (current_setting('oskol.moving', true) IS NOT DISTINCT FROM 'on' OR NOT oskol.is_routed());
+        AND (current_setting('is_superuser') = 'on' AND current_setting('oskol.moving', true) IS NOT DISTINCT FROM 'on'
+            OR NOT oskol.is_routed());
 END
 $$;
 REVOKE ALL ON FUNCTION oskol.is_replica() FROM PUBLIC;

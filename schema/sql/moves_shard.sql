@@ -18,6 +18,7 @@ BEGIN
     -- The mover's rows, as `oskol.is_replica` knows them, do not come as far as the function.
     EXECUTE format('CREATE TRIGGER oskol_move AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW '
         'WHEN (pg_catalog.current_setting(''session_replication_role'') <> ''replica'' '
+        'OR pg_catalog.current_setting(''is_superuser'') <> ''on'' '
         'OR pg_catalog.current_setting(''oskol.moving'', true) IS DISTINCT FROM ''on'') '
         'EXECUTE FUNCTION oskol.on_move_%s()', followed, followed::oid);
     UPDATE pg_trigger t SET tgisinternal = true WHERE t.tgname = 'oskol_move' AND NOT t.tgisinternal

@@ -16,7 +16,7 @@ const JANITOR: &str = r#"
 cat >/dev/null
 tries=100
 while [ "$tries" -gt 0 ]; do
-    if [ -e "$1/failed" ]; then rm -rf "$1"/shards/shard-* "$1"/oracle/shard-*; else rm -rf "$1"; fi 2>/dev/null && exit
+    if [ -e "$1/failed" ]; then rm -rf "$1"/shards/shard-* "$1"/oracle/shard-* "$1"/spare-*/shard-*; else rm -rf "$1"; fi 2>/dev/null && exit
     tries=$((tries - 1))
     sleep 0.1
 done

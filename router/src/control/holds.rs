@@ -143,16 +143,20 @@ impl Part {
     async fn run(self) {
         let began = std::time::Instant::now();
         self.watched.database.hold(self.hold.source);
-        tokio::select! {
-            () = self.watched.holds.until_over(&self.hold.gid) => {}
-            () = tokio::time::sleep(self.hold.limit) => {}
-            () = self.mover_is_gone() => {}
-            () = self.take_part() => {}
-        }
+        let is_told = tokio::select! {
+            () = self.watched.holds.until_over(&self.hold.gid) => true,
+            () = tokio::time::sleep(self.hold.limit) => false,
+            () = self.mover_is_gone() => false,
+            () = self.take_part() => false,
+        };
+        let mut outcome = None;
         // Unless it was told, the mover does without this router only if shards let it in no more.
         while self.said.load(Ordering::Relaxed) {
             match tokio::time::timeout(LONGEST_TRY, self.conclude()).await {
-                Ok(Ok(())) => break,
+                Ok(Ok(known)) => {
+                    outcome = Some(known);
+                    break;
+                }
                 Ok(Err(error)) => {
                     tracing::warn!(gid = self.hold.gid, %error, "clients wait: the outcome of a move is not known yet");
                 }
@@ -169,6 +173,9 @@ impl Part {
         self.watched.database.let_go();
         self.watched.holds.under_way.store(false, Ordering::Release);
         tracing::debug!(gid = self.hold.gid, took = ?began.elapsed(), "let go");
+        if !is_told && outcome == Some(Outcome::Aborted) {
+            self.roll_back().await;
+        }
     }
 
     /// Says that nothing is on its way any more, once it is so; never returns.
@@ -224,15 +231,15 @@ impl Part {
 
     /// Learns the outcome, which is a rollback if there was none, and routes by it. A shard on which it cannot be committed now is
     /// asked for nothing until it is: no row is looked for where it is not yet, and all others are served.
-    async fn conclude(&self) -> Result<(), ControlError> {
+    async fn conclude(&self) -> Result<Outcome, ControlError> {
         // A name that is not one was never prepared.
         let Ok(id) = self.hold.gid.parse::<GlobalId>() else {
-            return Ok(());
+            return Ok(Outcome::Aborted);
         };
         let (connections, database) = (&self.around.connections, self.watched.database.name());
-        if outcome::settle(connections, database, &id).await? == Outcome::Aborted {
-            self.roll_back().await;
-            return Ok(());
+        let outcome = outcome::settle(connections, database, &id).await?;
+        if outcome == Outcome::Aborted {
+            return Ok(outcome);
         }
         let home = self.home().await?;
         catalog::learn_shards(&home).await?;
@@ -260,9 +267,8 @@ impl Part {
             what: "the shard map after a move",
             limit: self.hold.limit,
         };
-        tokio::time::timeout(self.hold.limit, routes)
-            .await
-            .map_err(late)?
+        let routed = tokio::time::timeout(self.hold.limit, routes).await;
+        routed.map_err(late)?.map(|()| outcome)
     }
 
     /// Those shards where it could not be done now. Without the home shard nothing is sure.
@@ -279,7 +285,8 @@ impl Part {
         Ok(unsettled)
     }
 
-    /// What a dead mover has prepared keeps writers waiting: not until recovery takes it up, as far as that can be had.
+    /// What a dead mover has prepared keeps writers waiting: not until recovery takes it up, as far as that can be had. Nobody is
+    /// held meanwhile: a shard may be slow to answer, and no row has moved.
     async fn roll_back(&self) {
         for (shard, error) in self.end(Outcome::Aborted).await {
             tracing::info!(gid = self.hold.gid, %shard, %error, "a move is rolled back by recovery");

@@ -162,14 +162,9 @@ async fn start(
 /// What is planned does not move; what moves at this moment comes to its end, and what has moved stays where it is.
 async fn cancel(inner: &Inner) -> Result<Rows, MoveError> {
     let cancelled = set_state(inner, &["running", "paused"], "cancelled").await?;
-    for database in databases(inner).await? {
-        if inner.open(&database).await.is_err() {
-            continue;
-        }
-        let home = inner.connections.get_home(&database).await?;
-        // Only the last rebalance has any: those of others are over.
-        let sql = "UPDATE oskol.moves SET state = 'cancelled' WHERE state = 'planned'";
-        home.execute(sql, &[]).await.map_err(home.failed())?;
+    let ids = cancelled.iter().filter_map(|row| row.first()?.as_ref());
+    for id in ids.filter_map(|id| id.parse().ok()) {
+        planning::cancel_planned(inner, id).await?;
     }
     Ok(cancelled)
 }

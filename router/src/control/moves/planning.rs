@@ -200,11 +200,34 @@ pub(super) async fn start(
     }
     // Only now is it whole.
     let home = inner.connections.get_home(CLUSTER_DATABASE).await?;
-    let sql = "UPDATE oskol.rebalances SET state = 'running' WHERE id = $1 AND state = 'paused'";
-    home.execute(sql, &[&id]).await.map_err(home.failed())?;
+    let sql =
+        "UPDATE oskol.rebalances SET state = 'running' WHERE id = $1 AND state <> 'cancelled'";
+    let ran = home.execute(sql, &[&id]).await.map_err(home.failed())?;
     drop(home);
     no_mover.release(inner).await;
-    Ok(id)
+    match ran {
+        0 => {
+            cancel_planned(inner, id).await?;
+            Err(MoveError::Refused("the rebalance was cancelled".into()))
+        }
+        _ => Ok(id),
+    }
+}
+
+/// What is planned of a rebalance does not move any more.
+pub(super) async fn cancel_planned(inner: &Inner, rebalance: i64) -> Result<(), MoveError> {
+    for database in databases(inner).await? {
+        if inner.open(&database).await.is_err() {
+            continue;
+        }
+        let home = inner.connections.get_home(&database).await?;
+        let sql =
+            "UPDATE oskol.moves SET state = 'cancelled' WHERE rebalance = $1 AND state = 'planned'";
+        home.execute(sql, &[&rebalance])
+            .await
+            .map_err(home.failed())?;
+    }
+    Ok(())
 }
 
 /// What a new rebalance begins with.

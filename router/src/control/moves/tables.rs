@@ -295,6 +295,7 @@ const AS_TEXT: &str = "SET datestyle = 'ISO, YMD' SET intervalstyle = 'postgres'
      SET extra_float_digits = 1 SET timezone = 'UTC'";
 /// As in the condition of the trigger, which those of before version 12 do not have.
 const IS_MOVER: &str = "current_setting('session_replication_role') = 'replica' \
+     AND current_setting('is_superuser') = 'on' \
      AND current_setting('oskol.moving', true) IS NOT DISTINCT FROM 'on'";
 
 /// A value as text, by its type's own output: a cast to text may be its owner's code.
