@@ -69,6 +69,41 @@ async fn copies_are_equal(database: &Database<'_>, table: &str) {
 
 const KEPT: &str = "create table cards (holder bigint, id int, place int, code text unique, primary key (holder, id))";
 
+/// What the mover says of its own rows counts in a superuser's session only.
+#[tokio::test]
+async fn nobody_else_is_taken_for_the_mover() {
+    let database = Cluster::shared().database("not_the_mover");
+    let client = database.client().await;
+    here(
+        &client,
+        &[
+            KEPT,
+            "select oskol.shard_table('cards', 'holder')",
+            "create role loader_of_cards",
+            "grant select, insert on cards to loader_of_cards",
+            "grant set on parameter session_replication_role to loader_of_cards",
+            "set role loader_of_cards",
+            "set session_replication_role to replica",
+            "set oskol.moving to on",
+            "insert into cards select n, n, 7, 'code' || n from generate_series(1, 20) n",
+        ],
+    )
+    .await;
+    let again = "insert into cards select 50 + n, n, 7, 'code' || n from generate_series(1, 20) n";
+    let refused = sqlstate(&client, again).await;
+    here(
+        &client,
+        &[
+            "reset role",
+            "reset session_replication_role",
+            "drop owned by loader_of_cards",
+            "drop role loader_of_cards",
+        ],
+    )
+    .await;
+    assert_eq!(refused, Some(SqlState::UNIQUE_VIOLATION));
+}
+
 /// As for indexes, which are there whatever becomes of triggers.
 #[tokio::test]
 async fn keys_over_shards_are_kept_though_triggers_are_switched_off() {
